@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+OPEN_LOW = -(2**62)
+OPEN_HIGH = 2**62
+"""The ends of a period without start or without end: before and after every date, and within 64 bits."""
+
 Kind = Literal["token", "string", "date", "reference", "quantity", "uri", "special"]
 
 
@@ -12,11 +16,13 @@ Kind = Literal["token", "string", "date", "reference", "quantity", "uri", "speci
 class IndexValue:
     """One value of one search parameter of one resource, ready for an index row.
 
-    token: ``system`` ('' none, kept apart from unknown), ``code``; ``text`` the display, folded.
-    string: ``text`` folded (lower case, no accents). uri: ``code``.
-    date: ``low``/``high`` epoch milliseconds, inclusive/exclusive. quantity: ``low`` = value*1e6 as integer, system, code.
-    reference: ``system`` = target type ('' if unknown), ``code`` = id for a local one, else the whole url; an
-    identifier-only reference has ``text`` = 'system|value'."""
+    token: ``system`` ('' none), ``code``; ``text`` the display or text, folded (for ``:text``; a row may have ``text`` alone).
+    string: ``text`` folded (lower case, no accents, single spaces), ``code`` as written (for ``:exact``). uri: ``code``.
+    date: ``low``/``high`` epoch milliseconds, inclusive/exclusive; an open end is OPEN_LOW or OPEN_HIGH.
+    quantity (and number): ``low`` = ``high`` = value*1e6 as integer, ``system`` and ``code`` of the unit, ``text`` the
+    human unit folded. reference: ``system`` = target type ('' if unknown), ``code`` = id for a local one, else the whole
+    url (of a canonical without its ``|version``); a Reference with an identifier has ``text`` = 'system|value' (``code``
+    '' when it has nothing else)."""
 
     param: str
     kind: Kind
@@ -29,10 +35,21 @@ class IndexValue:
 
 @dataclass(frozen=True, slots=True)
 class Test:
-    """One ``name:modifier=a,b``: any of ``values`` must hold. ``modifier``: '', 'not', 'missing', 'exact',
-    'contains', 'text', 'identifier', 'below' …. ``prefix`` of each value for date and quantity: eq ne gt lt ge le sa eb ap.
-    Values are IndexValues with the fields to compare filled and ``param`` set. ``chain``: tests that the referenced
-    resource of type ``chain_type`` must pass (issue of its own; empty for now)."""
+    """One ``name:modifier=a,b``: any of ``values`` must hold. Each value is (how, IndexValue with the fields to compare):
+
+    - modifier ``missing``: one value whose ``how`` is 'true' or 'false'; the same for every kind.
+    - date: ``how`` eq ne gt lt ge le sa eb ap against [low, high) (ap: already widened; overlap is enough).
+    - quantity: the same prefixes; [low, high) is what the number's digits allow, for eq, ne, ap; for the others ``low``
+      = ``high`` = the number itself. ``system`` '' any; ``code`` '' any; ``system`` '' with a ``code``: the code or (``text``) the unit.
+    - token, modifier '' or ``not``: ``how`` 'code' (this code in any system), 'both' (system and code equal; ``system``
+      '' means that there is none), 'system' (any code of it). ``not`` holds for resources without the parameter too.
+      Modifier ``text``: ``text`` begins the display (after folding).
+    - string: ``how`` ''. Modifier '': ``text`` begins it; ``contains``: ``text`` is within; ``exact``: ``code`` is equal.
+    - uri: ``how`` ''. ``code`` equal; ``below``: equal or begins with ``code`` + '/'; ``above``: the reverse.
+    - reference: ``how`` ''. ``code`` equal, and ``system`` equal unless '' (any type). Modifier ``identifier``: ``how`` 'both'
+      (``text`` equal), 'code' (``text`` ends with '|value'), 'system' (``text`` begins with 'system|').
+
+    ``chain``: tests that the referenced resource of type ``chain_type`` must pass (issue of its own; empty for now)."""
 
     param: str
     kind: Kind
@@ -57,11 +74,13 @@ class Include:
 class Query:
     """A parsed search. ``ids`` from _id; ``updated`` tests on _lastUpdated as (prefix, low, high) in epoch ms against
     the caller's effective time (DECISIONS 4). ``sort`` (param, descending); param '_lastUpdated' and '_id' are
-    built in. ``cursor`` opaque, made by the store. ``ignored`` names parameters that were not understood (lenient)."""
+    built in. ``cursor`` opaque, made by the store. ``ignored`` names parameters that were not understood (lenient);
+    ``used`` are the pairs that were, as they came, for the self link. ``ids`` None: no ``_id`` given; (): none can match.
+    ``updated``: low inclusive, high exclusive, of the precision given; prefixes as for date."""
 
     type: str
     tests: tuple[Test, ...] = ()
-    ids: tuple[str, ...] = ()
+    ids: tuple[str, ...] | None = None
     updated: tuple[tuple[str, int, int], ...] = ()
     includes: tuple[Include, ...] = ()
     sort: tuple[tuple[str, bool], ...] = ()
