@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
+from fhircase.access.viewer import Viewer as Viewer
 from fhircase.fhir import jsontext
 from fhircase.fhir.query import IndexValue, Query
 from fhircase.plans.change import Grant, Ref, Resource, Review
@@ -28,16 +29,6 @@ class Ids(Protocol):
 
 
 # ---------------------------------------------------------------------------------------------- the plan store
-
-
-@dataclass(frozen=True, slots=True)
-class Viewer:
-    """For whom a read is done. ``everything``: an administrator or the hub's own people; else ``partner``'s grants
-    decide, in the query (DECISIONS 2–5). ``at`` is the moment that grants are judged at."""
-
-    partner: str
-    everything: bool
-    at: int
 
 
 @dataclass(frozen=True, slots=True)
