@@ -67,7 +67,8 @@ class Write:
     """One resource as it shall be. ``body`` None deletes. ``expect``: the version that the writer saw
     (None: whatever is there; 0: must not exist). ``client``/``case``: the Patient id and EpisodeOfCare id that it
     belongs to; None lets ``flows.commit`` derive them from the body and the stored version. ``claims``: business
-    identities (system, value) that this resource alone may hold (DECISIONS 15)."""
+    identities (system, value) that this resource alone may hold (DECISIONS 15). ``creator``: whose contribution a new
+    resource is, when it is not the agent's: what intake opens by rule is the hub's, not the sender's."""
 
     type: str
     id: str
@@ -77,6 +78,7 @@ class Write:
     case: str | None = None
     origins: tuple[Origin, ...] = ()
     claims: tuple[tuple[str, str], ...] = ()
+    creator: str | None = None
 
     @property
     def ref(self) -> Ref:
