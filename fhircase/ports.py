@@ -15,6 +15,7 @@ from fhircase.access.viewer import Viewer as Viewer
 from fhircase.fhir import jsontext
 from fhircase.fhir.query import IndexValue, Query
 from fhircase.plans.change import Grant, Ref, Resource, Review
+from fhircase.plans.events import Event as Event
 from fhircase.plans.partner import Partner
 
 
@@ -236,22 +237,8 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
-    """One row per event. ``id`` is the webhook-id, stable across retries. ``data`` ids and links only."""
-
-    id: str
-    type: str
-    at: int
-    seq: int
-    client: str | None
-    case: str | None
-    partner: str
-    data: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
 class Delivery:
-    """One event for one endpoint. state: ready, delivered, dead."""
+    """One event for one endpoint. state: ready, delivered, dead, dropped (its owner may not see it)."""
 
     id: int
     endpoint: str
@@ -308,6 +295,9 @@ class Outbox(Protocol):
 
     def deliveries(self, lane: Lane, limit: int, now: int) -> Sequence[Delivery]: ...
     def delivered(self, ids: Sequence[int], status: int, now: int) -> None: ...
+    def dropped(self, ids: Sequence[int], why: str, now: int) -> None:
+        """Not sent and never to be: state dropped, ``why`` as last_problem (decided at send time)."""
+
     def failed(self, id: int, *, status: int | None, problem: str, now: int, not_before: int, dead: bool) -> None: ...
     def log(self, *, endpoint: str | None = None, state: str | None = None, since: int | None = None, cursor: str | None = None, count: int = 50) -> tuple[Sequence[Delivery], str | None]: ...
     def events(self, *, since: int | None = None, cursor: str | None = None, count: int = 50) -> tuple[Sequence[Event], str | None]: ...
