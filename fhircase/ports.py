@@ -217,7 +217,8 @@ class Inbox(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """The right to work on one lane until ``lease`` ends; ``fence`` proves it (RELIABILITY §1)."""
+    """The right to work on one lane until ``lease`` ends; ``fence`` proves it (RELIABILITY §1). ``target``: the partner's
+    name (fhir) or the endpoint's id (hook)."""
 
     key: str
     target: str
@@ -253,7 +254,8 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A webhook receiver. ``secrets`` sealed, newest first (two while rotating). ``events`` type filters, () all."""
+    """A webhook receiver. ``secrets`` sealed, newest first (two while rotating: the older signs too until ``old_until``,
+    epoch ms). ``events`` full type names, () all. ``clients`` Patient ids, () all. ``disabled`` says why, None while enabled."""
 
     id: str
     partner: str
@@ -265,6 +267,7 @@ class Endpoint:
     clients: tuple[str, ...] = ()
     disabled: str | None = None
     created: int = 0
+    old_until: int | None = None
 
 
 class Outbox(Protocol):
@@ -273,9 +276,9 @@ class Outbox(Protocol):
     def mark(self, partner: Partner, refs: Iterable[tuple[Ref, str | None]]) -> None:
         """Mark (resource, client) dirty for a partner; client None goes to its directory lane (width 1)."""
 
-    def emit(self, events: Sequence[Event]) -> None:
+    def emit(self, events: Sequence[Event], *, endpoint: str | None = None) -> None:
         """Keep the events and make one delivery per matching, enabled endpoint whose owner may see the case then or later
-        (what it may see is decided again at send time)."""
+        (what it may see is decided again at send time). ``endpoint``: to this one alone, whatever its filters."""
 
     def claim(self, me: str, now: int, lease: int, kinds: Sequence[str] = ("fhir", "hook")) -> Lane | None:
         """The lane that has waited longest, has work, is due and free; None if there is none."""
@@ -293,7 +296,10 @@ class Outbox(Protocol):
     def park(self, mark: Mark, why: str) -> None:
         """Content that the partner refuses: set aside until the next edit or a replay."""
 
-    def deliveries(self, lane: Lane, limit: int, now: int) -> Sequence[Delivery]: ...
+    def deliveries(self, lane: Lane, limit: int, now: int) -> Sequence[Delivery]:
+        """Ready ones, oldest first. Of a fifo endpoint from its oldest on, due or not: that one holds up the rest. Of a
+        parallel endpoint only those due (``not_before`` <= now), and ``claim`` gives its lane only while one is due."""
+
     def delivered(self, ids: Sequence[int], status: int, now: int) -> None: ...
     def dropped(self, ids: Sequence[int], why: str, now: int) -> None:
         """Not sent and never to be: state dropped, ``why`` as last_problem (decided at send time)."""
@@ -302,7 +308,8 @@ class Outbox(Protocol):
     def log(self, *, endpoint: str | None = None, state: str | None = None, since: int | None = None, cursor: str | None = None, count: int = 50) -> tuple[Sequence[Delivery], str | None]: ...
     def events(self, *, since: int | None = None, cursor: str | None = None, count: int = 50) -> tuple[Sequence[Event], str | None]: ...
     def resend(self, endpoint: str, *, delivery: int | None = None, since: int | None = None, until: int | None = None) -> int:
-        """Make deliveries ready again; how many."""
+        """Make deliveries ready again, with no attempts, and their lane due at once; how many. ``since`` and ``until``
+        (epoch ms, inclusive and exclusive) bound the event's time; only failed ones are taken unless ``delivery`` names one."""
 
     def status(self) -> Sequence[Mapping[str, Any]]:
         """Per lane: key, target, waiting, parked, oldest, not_before, fails, owner."""
