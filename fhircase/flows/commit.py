@@ -24,6 +24,7 @@ GUARDED = frozenset({"Consent", "EpisodeOfCare"})
 CASE_LINKS = ("basedOn", "focus", "partOf", "episodeOfCare", "replaces")
 """Reference elements through which a resource belongs to the case of what it points at."""
 
+TARGETING = frozenset({"Provenance"})
 PLAN_LINKS = ("goal", "careTeam", "supportingInfo", "addresses")
 TEAM_SYSTEM = "urn:fhircase:team"
 
@@ -89,7 +90,8 @@ def commit(hub: Hub, tx: Tx, change: Change, *, key: str | None = None, correlat
         _expect(write, draft.before)
         draft = _unwiden(change, draft, reviews)
         drafts.append(draft)
-    drafts += _team_follows(hub, tx, drafts, now)
+    if hub.policy.coordinates:
+        drafts += _team_follows(hub, tx, drafts, now)
 
     changed = [draft for draft in drafts if _differs(draft)]
     unchanged = frozenset(draft.write.ref for draft in drafts) - {draft.write.ref for draft in changed}
@@ -98,10 +100,12 @@ def commit(hub: Hub, tx: Tx, change: Change, *, key: str | None = None, correlat
         return Committed(None, stored, (), unchanged)
 
     partners = tx.partners.all() if changed or change.grants else ()
-    new_grants = list(change.grants) + _derive_grants(hub, tx, changed, partners, now)
+    new_grants = list(change.grants)
+    if hub.policy.coordinates:
+        new_grants += _derive_grants(hub, tx, changed, partners, now)
     joined = _joins_plan(tx, changed)
     place = tx.plans.stamp(now) if changed or new_grants or joined else None
-    review_ids: list[str] = []
+    opened = [tx.reviews.open(review, id=hub.ids.new(), at=now, message=message) for review in reviews]
     if place is not None:
         records = [_record(draft, place) for draft in changed]
         if records:
@@ -114,21 +118,20 @@ def commit(hub: Hub, tx: Tx, change: Change, *, key: str | None = None, correlat
             tx.plans.grant(place, new_grants)
         tx.audit.add([_audit(change, changed, place, key, correlation)])
         _mark(tx, changed, joined, new_grants, partners, place.at)
-        happened = events.of_commit(
-            [(draft.before, stored[draft.write.ref]) for draft in changed],
-            grants=new_grants,
-            reviews=reviews,
-            seq=place.seq,
-            at=place.at,
-            partner=change.agent.partner,
-            new_id=hub.ids.new,
-        )
-        if happened:
-            tx.outbox.emit(happened)
-        tx.outbox.wake()
-    for review in reviews:
-        review_ids.append(tx.reviews.open(review, id=hub.ids.new(), at=now, message=message))
-    return Committed(place, stored, tuple(review_ids), unchanged)
+    happened = events.of_commit(
+        [(draft.before, stored[draft.write.ref]) for draft in changed],
+        grants=new_grants,
+        reviews=reviews,
+        review_ids=opened,
+        seq=place.seq if place else 0,
+        at=place.at if place else now,
+        partner=change.agent.partner,
+        new_id=hub.ids.new,
+    )
+    if happened:
+        tx.outbox.emit(happened)
+    tx.outbox.wake()
+    return Committed(place, stored, tuple(opened), unchanged)
 
 
 # ------------------------------------------------------------------------------------------ one resource
@@ -153,6 +156,8 @@ def _draft(tx: Tx, change: Change, write: Write, before: Stored | None) -> Draft
     case = write.case
     if write.type == "Patient":
         client = write.id
+    elif write.type in TARGETING and body is not None and client is None:
+        client, case = _of_target(tx, change, body, case)
     if write.type == "EpisodeOfCare":
         case = write.id
     if before is not None:
@@ -186,6 +191,16 @@ def _case_by_links(tx: Tx, change: Change, body: Resource, client: str) -> str |
     if outside:
         found |= {held.case for held in tx.plans.get_many(outside).values() if held.case and held.client == client}
     return found.pop() if len(found) == 1 else None
+
+
+def _of_target(tx: Tx, change: Change, body: Resource, case: str | None) -> tuple[str | None, str | None]:
+    """Client and case of what a Provenance speaks of, where all targets agree."""
+    targets = [found for t in body.get("target", ()) if isinstance(t, dict) and (found := refs.literal(t.get("reference"))) and not found.base]
+    names = {Ref(t.type, t.id) for t in targets}
+    held = tx.plans.get_many(names)
+    clients = {s.client for s in held.values() if s.client} | {w.client for w in change.writes if w.ref in names and w.client}
+    cases = {s.case for s in held.values()} | {w.case for w in change.writes if w.ref in names}
+    return (clients.pop() if len(clients) == 1 else None), case or (cases.pop() if len(cases) == 1 else None)
 
 
 def _labels(body: Resource) -> list[str]:

@@ -10,9 +10,11 @@ from fhircase.ports import Clock, Gateways, Ids, Poster, Sealer, Store
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Figures that change behaviour (all are settings). Times in the unit that the name says."""
+    """Figures that change behaviour (all are settings). Times in the unit that the name says. ``coordinates`` False:
+    a plain FHIR server, as the demo's partners are; no rule of the shared plan runs."""
 
     base_url: str = "http://127.0.0.1:8080"
+    coordinates: bool = True
     handover_days: int = 30
     lease_ms: int = 60_000
     http_timeout_s: float = 20.0
