@@ -75,12 +75,12 @@ class Query:
     """A parsed search. ``ids`` from _id; ``updated`` tests on _lastUpdated as (prefix, low, high) in epoch ms against
     the caller's effective time (DECISIONS 4). ``sort`` (param, descending); param '_lastUpdated' and '_id' are
     built in. ``cursor`` opaque, made by the store. ``ignored`` names parameters that were not understood (lenient);
-    ``used`` are the pairs that were, as they came, for the self link. ``ids`` None: no ``_id`` given; (): none can match.
-    ``updated``: low inclusive, high exclusive, of the precision given; prefixes as for date."""
+    ``used`` are the pairs that were, as they came, for the self link. ``ids`` (): no ``_id`` given; ('',) when no
+    id can match. ``updated``: low inclusive, high exclusive, of the precision given; prefixes as for date."""
 
     type: str
     tests: tuple[Test, ...] = ()
-    ids: tuple[str, ...] | None = None
+    ids: tuple[str, ...] = ()
     updated: tuple[tuple[str, int, int], ...] = ()
     includes: tuple[Include, ...] = ()
     sort: tuple[tuple[str, bool], ...] = ()
