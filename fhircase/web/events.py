@@ -163,12 +163,9 @@ def _instant(source: Mapping[str, Any], name: str) -> int | None:
     value = source.get(name)
     if value is None:
         return None
-    try:
-        if not isinstance(value, str):
-            raise ValueError
-        return times.ms_of(value)
-    except ValueError:
-        raise Malformed("an instant with an offset is asked for", path=name, hint="such as 2026-11-22T05:24:38Z") from None
+    if not isinstance(value, str) or not times.has_zone(value):
+        raise Malformed("an instant with an offset is asked for", path=name, hint="such as 2026-11-22T05:24:38Z")
+    return times.ms_of(value)
 
 
 def _count() -> int:
