@@ -246,8 +246,19 @@ class _Reading:
                 if number <= len(diagnoses) and _says(diagnoses[number - 1])
             ]
         doc["client"] = LOCAL + "client"
+        self._period()
         found = (visit,) if visit is not None else ()
         return [Fact("Encounter", "visit", "visit", doc, identities=found, origins=_origins(mapped, "visit"))]
+
+    def _period(self) -> None:
+        """A stay that ends before it begins is told; which of the two is wrong is not ours to say."""
+        start, end = (self._moment(place) for place in ("PV1-44", "PV1-45"))
+        if start is not None and end is not None and end.ms < start.ms and end.text < start.text[: len(end.text)]:
+            hint = "PV1-45 is believed only of a discharge, and only when it follows PV1-44"
+            self.problems.append(_warning("the stay ends before it begins", "PV1-45", hint))
+
+    def _moment(self, place: str) -> Moment | None:
+        return moment(self.message.get(place), zone=self.zone)
 
     def _disposition(self, action: Action, visit: Identity | None) -> Disposition | None:
         """PV1-36 and PV1-37, of discharges and of what is told of a stay afterwards."""

@@ -80,7 +80,7 @@ def disposition(
     """What was said of the discharge; free text in place of a code (``Ready to go``) stays text and gets no route."""
     read = route(maps, site, code, system)
     if code and read is None and any(char.isspace() for char in code.strip()):
-        code, text = None, text or code
+        code, text = None, code
     if code is None and text is None and destination is None:
         return None
     return Disposition(code, system, text, read, destination)
