@@ -174,6 +174,29 @@ def build_hub(
     )
 
 
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Any]:
+    """A PostgreSQL server of the tests' own (tests/postgres.py), made once; skips where PostgreSQL is not installed."""
+    from tests import postgres as server
+
+    try:
+        running = server.start()
+    except server.Unavailable as missing:
+        pytest.skip(str(missing))
+    yield running
+    running.remove()
+
+
+@pytest.fixture
+def postgres_url(postgres: Any) -> str:
+    """A fresh, empty database of that server."""
+    _databases[0] += 1
+    return str(postgres.create(f"test{_databases[0]}"))
+
+
+_databases = [0]
+
+
 @pytest.fixture
 def make_hub(tmp_path: Path) -> Iterator[Callable[..., Any]]:
     """``make_hub(**replacements)``: a Hub on a real, migrated SQLite store under ``tmp_path``, with the project's own
