@@ -32,7 +32,7 @@ def _setting(default: Any, help: str, *, secret: bool = False, least: float | No
 class Settings:
     """The table. Times are in the unit that the name says, sizes in bytes."""
 
-    database_url: str = _setting("sqlite:///fhircase.sqlite3", "Where the plans are kept: sqlite:///file or postgresql://user@host/name.", secret=True)
+    database_url: str = _setting("sqlite:///fhircase.db", "Where the plans are kept: sqlite:///file or postgresql://user@host/name.", secret=True)
     base_url: str = _setting("", "The address that callers reach the hub at; default http:// and the bind address.")
     bind: str = _setting("127.0.0.1:8080", "Address and port of the web server.")
     mllp_bind: str = _setting("", "Address and port of the MLLP listener; empty: no listener.")
@@ -41,6 +41,7 @@ class Settings:
     secret_key: str = _setting("", "Seals partners' and webhooks' secrets; several, newest first, separated by commas, while rotating.", secret=True)
     secret_key_file: str = _setting("", "A file that holds the secret key; default fhircase.key beside an SQLite database, made at first start.")
     mappings: str = _setting("", "A folder of mappings in place of the built-in ones.")
+    coordinates: bool = _setting(True, "Whether this hub runs cases; false: a plain FHIR server that opens, grants and pushes nothing.")
     web_processes: int = _setting(1, "Web processes; with more than one, lanes run in a process of their own.", least=1)
     web_threads: int = _setting(8, "Threads of each web process.", least=1)
     lane_workers: int = _setting(2, "Threads that deliver, in the process that runs the lanes.", least=1)
@@ -110,8 +111,12 @@ class Row:
 def table() -> tuple[Row, ...]:
     """Every setting in the order of the table, and FHIRCASE_CONFIG itself."""
     rows = [Row(PREFIX + "CONFIG", "str", "", "A TOML file with these settings in lower case, without FHIRCASE_.")]
-    rows += [Row(PREFIX + f.name.upper(), str(f.type), str(f.default), f.metadata["help"]) for f in fields(Settings)]
+    rows += [Row(PREFIX + f.name.upper(), str(f.type), _written(f.default), f.metadata["help"]) for f in fields(Settings)]
     return tuple(rows)
+
+
+def _written(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def load(environ: Mapping[str, str]) -> Settings:
@@ -159,8 +164,15 @@ def _from_file(path: str, problems: list[str]) -> Mapping[str, Any]:
     return {}
 
 
+_BOOLS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+
+
 def _read(type_: str, text: str, rules: Mapping[str, Any]) -> Any:
     value: Any = text
+    if type_ == "bool":
+        if text.lower() not in _BOOLS:
+            raise ValueError("true or false is asked for")
+        return _BOOLS[text.lower()]
     if type_ == "int":
         try:
             value = int(text.replace("_", ""))

@@ -1,0 +1,134 @@
+"""What runs, for machines that watch: no key is asked for, and nothing of clients or partners is shown."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import prometheus_client
+from flask import Blueprint, Flask, Response, current_app
+
+from fhircase.fhir import jsontext
+from fhircase.flows.hub import Hub
+
+bp = Blueprint("running", __name__)
+
+
+@bp.get("/healthz")
+def healthz() -> Response:
+    """200 while the process answers."""
+    return _json({"status": "alive"})
+
+
+@bp.get("/readyz")
+def readyz() -> Response:
+    """200 once the store is migrated and the lanes run; else 503 with what is missing."""
+    missing = current_app.extensions["fhircase.services"].ready()
+    return _json({"status": "waiting" if missing else "ready", "missing": missing}, 503 if missing else 200)
+
+
+@bp.get("/metrics")
+def metrics() -> Response:
+    """Prometheus text."""
+    services = current_app.extensions["fhircase.services"]
+    services.metrics.audit_waiting.set(len(services.audit))
+    _watch_lanes(services.metrics)
+    return Response(prometheus_client.generate_latest(services.metrics.registry), content_type=prometheus_client.CONTENT_TYPE_LATEST)
+
+
+def _watch_lanes(metrics: Any) -> None:
+    hub: Hub = current_app.extensions["fhircase"]
+    now = hub.now()
+    waiting: dict[str, int] = {}
+    oldest: dict[str, int] = {}
+    with hub.store.read() as tx:
+        for lane in tx.outbox.status():
+            target = str(lane["target"])
+            waiting[target] = waiting.get(target, 0) + int(lane["waiting"] or 0)
+            if lane.get("oldest") is not None:
+                oldest[target] = min(oldest.get(target, now), int(lane["oldest"]))
+        items, _ = tx.reviews.list(count=200)
+    metrics.reviews_open.set(len(items))
+    for target, count in waiting.items():
+        metrics.lane_waiting.labels(target).set(count)
+        metrics.lane_oldest.labels(target).set((now - oldest.get(target, now)) / 1000 if count else 0)
+
+
+@bp.get("/openapi.json")
+def openapi() -> Response:
+    """This description, made from the routes themselves."""
+    return _json(describe(current_app))
+
+
+def describe(app: Flask) -> dict[str, Any]:
+    """OpenAPI 3.1 of every route of ``app``; the words are the views' docstrings."""
+    hub: Hub = app.extensions["fhircase"]
+    paths: dict[str, Any] = {}
+    for rule in sorted(app.url_map.iter_rules(), key=lambda rule: rule.rule):
+        path = re.sub(r"<(?:[^:<>]+:)?([^<>]+)>", r"{\1}", rule.rule)
+        if path != "/" and path.endswith("/"):
+            path = path.rstrip("/")
+        view = app.view_functions[rule.endpoint]
+        blueprint = rule.endpoint.partition(".")[0]
+        words = " ".join((view.__doc__ or rule.endpoint).split())
+        for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
+            fhir = path == "/fhir" or path.startswith("/fhir/")
+            refusal = "application/fhir+json" if fhir else "application/problem+json"
+            operation: dict[str, Any] = {
+                "operationId": f"{rule.endpoint}.{method.lower()}{'' if rule.is_leaf else '.root'}",
+                "tags": [blueprint],
+                "summary": words.partition(". ")[0].rstrip("."),
+                "description": words,
+                "responses": {
+                    "2XX": {"description": "Done"},
+                    "4XX": {"description": "Refused", "content": {refusal: {"schema": {"$ref": f"#/components/schemas/{'OperationOutcome' if fhir else 'Problem'}"}}}},
+                },
+            }
+            if rule.arguments:
+                operation["parameters"] = [
+                    {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in sorted(rule.arguments)
+                ]
+            if blueprint == "running":
+                operation["security"] = []
+            paths.setdefault(path, {})[method.lower()] = operation
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "fhircase", "version": "1", "description": "One shared care plan per client, in step between all who care."},
+        "servers": [{"url": hub.policy.base_url}],
+        "security": [{"key": []}],
+        "paths": paths,
+        "components": {"securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}, "schemas": _SCHEMAS},
+    }
+
+
+_SCHEMAS: dict[str, Any] = {
+    "Problem": {
+        "type": "object",
+        "description": "RFC 9457, with every problem at once",
+        "required": ["type", "title", "status", "errors"],
+        "properties": {
+            "type": {"type": "string"},
+            "title": {"type": "string"},
+            "status": {"type": "integer"},
+            "detail": {"type": "string"},
+            "correlation": {"type": "string"},
+            "errors": {
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "properties": {"path": {"type": "string"}, "problem": {"type": "string"}, "hint": {"type": "string"}},
+                },
+            },
+        },
+    },
+    "OperationOutcome": {
+        "type": "object",
+        "description": "http://hl7.org/fhir/R4/operationoutcome.html",
+        "required": ["resourceType", "issue"],
+        "properties": {"resourceType": {"const": "OperationOutcome"}, "issue": {"type": "array", "items": {"type": "object"}}},
+    },
+}
+
+
+def _json(value: Any, status: int = 200) -> Response:
+    return Response(jsontext.dumps(value), status, content_type="application/json")
