@@ -117,6 +117,8 @@ REVIEW_KINDS: Mapping[str, str] = {
     "partner-behind": "A partner's copy is older than what it held",
     "widening": "A partner's edit would change who may see what",
     "missing": "Something that is needed was not sent",
+    "closing": "Should this case be closed?",
+    "withdrawal": "A hand-over was completed, and now its discharge is taken back",
 }
 
 
