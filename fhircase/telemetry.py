@@ -46,6 +46,7 @@ class Log(Enum):
     COLLECT_FAILED = ("FHC307", "warning", "a partner could not be polled")
     COLLECT_DEFECT = ("FHC308", "error", "polling met a defect of ours and goes on later")
     PROBED = ("FHC309", "info", "a partner was probed")
+    ENDPOINT_DISABLED = ("FHC310", "warning", "a webhook endpoint was disabled: it failed for too long, or said that it is gone")
 
     AUDIT_LATE = ("FHC401", "error", "read audit could not be written and waits")
     MLLP_START = ("FHC501", "info", "the MLLP listener is open")

@@ -5,7 +5,7 @@ behind it; the table of retries is Standard Webhooks' own, and an endpoint that 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ from fhircase.plans.change import Ref
 from fhircase.plans.events import Event
 from fhircase.plans.partner import HUB
 from fhircase.ports import Delivery, Endpoint, Lane, PartnerDown, Stored, Tx
+from fhircase.telemetry import Log, tell
 
 SECOND, MINUTE, HOUR = 1_000, 60_000, 3_600_000
 RETRIES = (0, 5 * SECOND, 5 * MINUTE, 30 * MINUTE, 2 * HOUR, 5 * HOUR, 10 * HOUR, 14 * HOUR, 20 * HOUR, 24 * HOUR)
@@ -33,17 +34,18 @@ NOT_VISIBLE = "its owner may not see what it is about"
 DISABLED = "the endpoint is disabled"
 
 
-def step(hub: Hub, lane: Lane, now: int | None = None) -> int:
-    """Send what is due on a claimed lane, at most BATCH, and let the lane go. ``now`` epoch ms (the hub's clock when
-    None). Returns how many deliveries left the queue; 0 also when the lane was lost to another worker."""
+def step(hub: Hub, lane: Lane, now: int | None = None, *, batch: int = BATCH, stop: Callable[[], bool] = lambda: False) -> int:
+    """Send what is due on a claimed webhook lane, at most ``batch`` and until ``stop()`` says so, and let the lane go.
+    ``now`` epoch ms (the hub's clock when None). Returns how many deliveries left the queue; 0 also when the lane was
+    lost to another worker. Never raises for what a receiver does."""
     started = hub.now() if now is None else now
     with hub.store.read() as tx:
         endpoint = tx.outbox.endpoint(lane.target)
-        due = tx.outbox.deliveries(lane, BATCH, started)
+        due = tx.outbox.deliveries(lane, batch, started)
         prepared = [] if endpoint is None or endpoint.disabled else _prepare(hub, tx, endpoint, due, started)
     if endpoint is None or endpoint.disabled:
         return _bury(hub, lane, due, started)
-    outcomes = _post(hub, endpoint, prepared, started)
+    outcomes = _post(hub, endpoint, prepared, started, stop)
     return _record(hub, lane, endpoint, outcomes)
 
 
@@ -142,7 +144,9 @@ def _render(hub: Hub, tx: Tx, endpoint: Endpoint, viewer: Viewer, event: Event) 
     return body_of(event, hub.policy.base_url, stored)
 
 
-def _post(hub: Hub, endpoint: Endpoint, prepared: Sequence[_Prepared], started: int) -> list[_Outcome]:
+def _post(
+    hub: Hub, endpoint: Endpoint, prepared: Sequence[_Prepared], started: int, stop: Callable[[], bool]
+) -> list[_Outcome]:
     """In order, until the first failure of a fifo endpoint, or the first silence of any, or half the lease is over: a
     worker never posts on a lane that may be somebody else's."""
     secrets = _secrets(hub, endpoint, started)
@@ -152,7 +156,7 @@ def _post(hub: Hub, endpoint: Endpoint, prepared: Sequence[_Prepared], started: 
             outcomes.append(_Outcome(item.delivery, "dropped"))
             continue
         at = hub.now()
-        if outcomes and at - started > hub.policy.lease_ms // 2:
+        if stop() or (outcomes and at - started > hub.policy.lease_ms // 2):
             break
         outcome = _attempt(hub, endpoint, secrets, item.delivery, item.body, at)
         outcomes.append(outcome)
@@ -184,6 +188,7 @@ def _secrets(hub: Hub, endpoint: Endpoint, now: int) -> list[str]:
 
 def _record(hub: Hub, lane: Lane, endpoint: Endpoint, outcomes: Sequence[_Outcome]) -> int:
     now = hub.now()
+    pause, disable = 0, ""
     with hub.store.write() as tx:
         mine = tx.outbox.renew(lane, now, hub.policy.lease_ms)
         # Delivered is a fact, whoever owns the lane now; what failed is the new owner's to find out.
@@ -194,10 +199,10 @@ def _record(hub: Hub, lane: Lane, endpoint: Endpoint, outcomes: Sequence[_Outcom
         for status, ids in by_status.items():
             tx.outbox.delivered(ids, status, now)
         if not mine:
+            tell(Log.LANE_LOST, lane=lane.key, fence=lane.fence)
             return 0
         if hidden := [outcome.delivery.id for outcome in outcomes if outcome.verdict == "dropped"]:
             tx.outbox.dropped(hidden, NOT_VISIBLE, now)
-        pause, disable = 0, ""
         for outcome in outcomes:
             if outcome.verdict not in ("failed", "gone"):
                 continue
@@ -219,6 +224,10 @@ def _record(hub: Hub, lane: Lane, endpoint: Endpoint, outcomes: Sequence[_Outcom
         if disable:
             _disable(hub, tx, endpoint, disable, now)
         tx.outbox.release(lane, now=now, pause=pause, failed=any(o.verdict in ("failed", "gone") for o in outcomes))
+    if disable:
+        tell(Log.ENDPOINT_DISABLED, endpoint=endpoint.id, partner=endpoint.partner, reason=disable)
+    elif pause:
+        tell(Log.LANE_PAUSED, lane=lane.key, endpoint=endpoint.id, pause_ms=pause)
     return sum(outcome.verdict in ("delivered", "dropped", "gone") for outcome in outcomes)
 
 

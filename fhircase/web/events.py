@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from flask import Blueprint, Response, current_app, g, request
@@ -31,7 +30,7 @@ def list_types() -> Response:
 @bp.post("/endpoints")
 def create_endpoint() -> Response:
     """``{url, events, clients, thin, fifo}``; the answer holds the ``whsec_`` secret this one time."""
-    endpoint, secret = endpoints.create(_hub(), _who(), _document(), secrets.token_bytes)
+    endpoint, secret = endpoints.create(_hub(), _who(), _document(), _random_bytes())
     response = _json({**_endpoint(endpoint), "secret": secret}, 201)
     response.headers["Location"] = f"{_hub().policy.base_url}/webhooks/endpoints/{endpoint.id}"
     response.headers["Cache-Control"] = "no-store"
@@ -70,7 +69,7 @@ def rotate_secret(id: str) -> Response:
     if not isinstance(leaked, bool):
         raise Malformed("true or false is asked for", path="/leaked")
     keep = 0 if leaked else endpoints.ROTATION
-    endpoint, secret = endpoints.rotate(_hub(), _who(), id, secrets.token_bytes, keep_ms=keep)
+    endpoint, secret = endpoints.rotate(_hub(), _who(), id, _random_bytes(), keep_ms=keep)
     response = _json({**_endpoint(endpoint), "secret": secret})
     response.headers["Cache-Control"] = "no-store"
     return response
@@ -140,6 +139,11 @@ def list_events() -> Response:
 def _hub() -> Hub:
     hub: Hub = current_app.extensions["fhircase"]
     return hub
+
+
+def _random_bytes() -> Callable[[int], bytes]:
+    source: Callable[[int], bytes] = current_app.extensions["fhircase.services"].random_bytes
+    return source
 
 
 def _who() -> Principal:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +19,9 @@ from tests.unit.webhooks.support import Tx, event, hub_with, principal, queue
 def served() -> Iterator[tuple[FlaskClient, Tx]]:
     hub, tx, _ = hub_with()
     app = Flask("test")
+    randoms = iter([b"1", b"2"])
     app.extensions["fhircase"] = hub
+    app.extensions["fhircase.services"] = SimpleNamespace(random_bytes=lambda count: next(randoms) * count)
     app.register_blueprint(webhooks.bp)
 
     @app.before_request
