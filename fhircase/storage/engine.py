@@ -1,7 +1,7 @@
 """Connections and transactions on SQLite and PostgreSQL, and the few words in which the two differ.
 
 SQL is written once, in SQLite's words; ``Dialect.sql`` says it in PostgreSQL's. In it ``GREATEST(`` and ``LEAST(`` take
-scalars, ``IN LIST(?)`` takes one argument made by ``Session.list``.
+scalars, ``IN LIST(?)`` takes one argument made by ``Session.array``.
 
 SQLite (DECISIONS 27): WAL, synchronous=FULL, ``BEGIN IMMEDIATE`` for writes, readers ``query_only`` in a snapshot. The
 library that pysqlite3 bundles is taken where it can be imported. Writers of one process queue on a mutex, writers of several
@@ -102,7 +102,7 @@ class Session:
         self.woken = False
         self._errors = errors
 
-    def list(self, values: Iterable[Any]) -> Any:
+    def array(self, values: Iterable[Any]) -> Any:
         """The argument of ``IN LIST(?)``."""
         return list(values) if self.dialect.postgres else json.dumps(list(values), ensure_ascii=False)
 

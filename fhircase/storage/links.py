@@ -29,7 +29,7 @@ class SqlLinks:
         return _link(row) if row else None
 
     def get_many(self, partner: str, refs: Iterable[Ref]) -> Mapping[Ref, Link]:
-        wanted = self._session.list(sorted({str(ref) for ref in refs}))
+        wanted = self._session.array(sorted({str(ref) for ref in refs}))
         found = map(_link, self._session.all(f"{_SELECT} WHERE partner = ? AND ref IN LIST(?)", (partner, wanted)))
         return {link.ref: link for link in found}
 

@@ -155,14 +155,14 @@ class SqlOutbox:
         """(partner, client) of which there is or was a grant."""
         if not clients or not partners:
             return set()
-        lists = (self._session.list(sorted(clients)), self._session.list(sorted(partners)))
+        lists = (self._session.array(sorted(clients)), self._session.array(sorted(partners)))
         return {(row[0], row[1]) for row in self._session.all("SELECT DISTINCT partner, client FROM access WHERE client IN LIST(?) AND partner IN LIST(?)", lists)}
 
     def _deliver(self, wanted: Sequence[tuple[Endpoint, Event]]) -> None:
         if not wanted:
             return
         session = self._session
-        numbers = {row[0]: row[1] for row in session.all("SELECT id, n FROM event WHERE id IN LIST(?)", (session.list({e.id for _, e in wanted}),))}
+        numbers = {row[0]: row[1] for row in session.all("SELECT id, n FROM event WHERE id IN LIST(?)", (session.array({e.id for _, e in wanted}),))}
         lanes: dict[str, Row] = {}
         made: list[Row] = []
         for endpoint, event in wanted:

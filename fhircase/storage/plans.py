@@ -137,7 +137,7 @@ class SqlPlans:
         wanted = set(refs)
         if not wanted:
             return {}
-        ids = self._session.list(sorted({ref.id for ref in wanted}))
+        ids = self._session.array(sorted({ref.id for ref in wanted}))
         found = (rows.stored(row) for row in self._session.all(f"{_CURRENT} WHERE r.id IN LIST(?)", (ids,)))
         return {stored.ref: stored for stored in found if stored.ref in wanted}
 
@@ -169,7 +169,7 @@ class SqlPlans:
     def _typed(self, where: str, value: str, types: Sequence[str]) -> Sequence[Stored]:
         if not types:
             return self._live(where, (value,))
-        return self._live(f"{where} AND r.type IN LIST(?)", (value, self._session.list(types)))
+        return self._live(f"{where} AND r.type IN LIST(?)", (value, self._session.array(types)))
 
     def _live(self, where: str, args: tuple[Any, ...]) -> Sequence[Stored]:
         return [rows.stored(row) for row in self._session.all(f"{_LIVE} AND {where} ORDER BY r.rid", args)]
@@ -247,7 +247,7 @@ class SqlPlans:
     def _known(self, records: Sequence[Record]) -> dict[tuple[str, str], rows.Row]:
         if not records:
             return {}
-        found = self._session.all(_KNOWN, (self._session.list(record.id for record in records),))
+        found = self._session.all(_KNOWN, (self._session.array(record.id for record in records),))
         known = {(row[1], row[2]): row for row in found}
         if any((record.type, record.id) not in known for record in records):
             raise Stale("a later version of something that is not stored", hint="read it again, then repeat")

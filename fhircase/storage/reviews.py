@@ -76,7 +76,7 @@ class SqlReviews:
         return [_review(row) for row in found], following
 
     def holds(self, refs: Iterable[Ref]) -> Mapping[Ref, frozenset[str]]:
-        wanted = self._session.list(sorted({str(ref) for ref in refs}))
+        wanted = self._session.array(sorted({str(ref) for ref in refs}))
         found = self._session.all("SELECT subject, holds FROM review WHERE settled IS NULL AND holds IS NOT NULL AND subject IN LIST(?)", (wanted,))
         held: dict[Ref, set[str]] = {}
         for subject, element in found:

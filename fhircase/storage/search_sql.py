@@ -394,13 +394,13 @@ class Search:
         args: Args = []
         if include.reverse:
             inner = f"SELECT x.rid FROM resource m JOIN ix_reference x ON x.code = m.id AND x.system = m.type AND {name} WHERE m.rid IN LIST(?)"
-            args += [*name_args, session.list(starts)]
+            args += [*name_args, session.array(starts)]
         else:
             inner = (
                 f"SELECT t.rid FROM ix_reference x JOIN resource t ON t.id = x.code AND t.type = x.system WHERE x.rid IN LIST(?) AND {name}"
                 + (" AND x.system = ?" if include.target else "")
             )
-            args += [session.list(starts), *name_args, *([include.target] if include.target else [])]
+            args += [session.array(starts), *name_args, *([include.target] if include.target else [])]
         if self._viewer.everything:
             seen, seen_args = "0", ()
         else:
