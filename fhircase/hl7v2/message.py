@@ -24,6 +24,7 @@ _MAX_NOTES = 20
 
 _SEGMENT = re.compile(r"[A-Z][A-Z0-9]{2}")
 _CONTROL = re.compile("[\x00-\x08\x0e-\x1f]")
+_BEFORE, _BEHIND = b"\x0b\x1c\r\n \t", b"\x0b\x1c\r\n"
 _LINE_END = re.compile(r"\r\n|\r|\n")
 
 #: HL7 table 0211 → Python codec, with the spellings that senders use for the same.
@@ -417,9 +418,9 @@ def header(raw: bytes) -> Message | None:
 
 def _unframe(raw: bytes) -> tuple[bytes, str | None]:
     """Without MLLP framing, byte order mark and blank lines around; and the codec that a byte order mark tells."""
-    data = raw.strip(b"\x0b\x1c\r\n \t") if raw[:1] not in (b"\xff", b"\xfe") else raw
+    data = raw.lstrip(_BEFORE).rstrip(_BEHIND) if raw[:1] not in (b"\xff", b"\xfe") else raw
     if data[:3] == codecs.BOM_UTF8:
-        return data[3:].strip(b"\x0b\x1c\r\n \t"), "utf_8"
+        return data[3:].lstrip(_BEFORE), "utf_8"
     if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
         return data, "utf_16"
     return data, None
@@ -427,7 +428,7 @@ def _unframe(raw: bytes) -> tuple[bytes, str | None]:
 
 def _delimiters(data: bytes, codec: str | None) -> Delimiters:
     try:
-        start = data.decode("utf_16").lstrip("\x0b\r\n \t") if codec == "utf_16" else data.decode("iso8859_1")
+        start = data.decode("utf_16").lstrip(_BEFORE.decode()) if codec == "utf_16" else data.decode("iso8859_1")
     except UnicodeDecodeError:
         raise Malformed("the message is not the UTF-16 that its first bytes announce", path="MSH") from None
     if not start:
@@ -458,7 +459,7 @@ def _delimiters(data: bytes, codec: str | None) -> Delimiters:
 
 def _decode(data: bytes, codec: str | None, delimiters: Delimiters, notes: list[Problem]) -> tuple[str, str]:
     if codec == "utf_16":
-        return data.decode(codec).strip("\x0b\x1c\r\n \t"), codec
+        return data.decode(codec).lstrip(_BEFORE.decode()).rstrip(_BEHIND.decode()), codec
     first = re.split(rb"[\r\n]", data, maxsplit=1)[0].decode("iso8859_1").split(delimiters.field)
     declared = first[17] if len(first) > 17 else ""
     if delimiters.repetition:

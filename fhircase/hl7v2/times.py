@@ -74,7 +74,7 @@ def date(text: str | None) -> str | None:
     """The day (or month, or year) of a time as FHIR date; None when it cannot be read. A birth date is a day where the
     sender stands, whatever its offset."""
     read = moment(text)
-    return read.text if read is not None else None
+    return read.text[:10] if read is not None else None
 
 
 @lru_cache(maxsize=64)
