@@ -57,6 +57,8 @@ def elements(definition: Json) -> dict[str, dict[str, Json]]:
         path = element["path"]
         parent, _, name = path.rpartition(".")
         row: Json = {"min": element["min"], "max": 0 if element["max"] == "*" else int(element["max"])}
+        if element.get("isSummary"):
+            row["summary"] = True
         if "contentReference" in element:
             row["types"] = [element["contentReference"].partition("#")[2]]
         elif path in parents:
@@ -293,6 +295,8 @@ def search(resources: list[Json], types: Json) -> Json:
     made: Json = {name: {} for name in names}
     for param in resources:
         if param["resourceType"] != "SearchParameter" or param["type"] in ("composite", "special") or not param.get("expression"):
+            continue
+        if param.get("xpathUsage") == "phonetic":  # what sounds alike is the server's own idea; ours has none
             continue
         for base in param["base"]:
             for name in names if base in ("Resource", "DomainResource") else (base,):

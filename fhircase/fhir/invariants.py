@@ -76,7 +76,7 @@ def _range(item: Object) -> bool:
     if (low.get("system"), low.get("code"), low.get("unit")) != (high.get("system"), high.get("code"), high.get("unit")):
         return True
     first, second = low.get("value"), high.get("value")
-    return not (_number(first) and _number(second)) or bool(first <= second)
+    return first is None or second is None or not (_number(first) and _number(second)) or bool(first <= second)
 
 
 def _not_negative(name: str) -> Callable[[Object], bool]:

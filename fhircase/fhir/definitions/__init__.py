@@ -22,7 +22,8 @@ _loaded: dict[str, Any] = {}
 class Element:
     """One row of a type. ``name`` as in the definition (``due[x]``); ``min`` and ``max`` how often (``max`` 0: any number);
     ``types`` the types it may have (``Goal.target`` for a backbone); ``targets`` the resource types that a Reference may
-    point at (() any); ``codes`` the value set of a required binding that ``codes()`` knows, or ''."""
+    point at (() any); ``codes`` the value set of a required binding that ``codes()`` knows, or ''; ``summary`` whether
+    it is part of a summary."""
 
     name: str
     min: int
@@ -30,6 +31,7 @@ class Element:
     types: tuple[str, ...]
     targets: tuple[str, ...] = ()
     codes: str = ""
+    summary: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ def resource_types() -> frozenset[str]:
 def elements(type: str) -> Mapping[str, Element]:
     """The elements of a type, inherited ones included, by name as defined (``due[x]``). Raises KeyError."""
     return {
-        name: Element(name, row["min"], row["max"], tuple(row["types"]), tuple(row.get("targets", ())), row.get("codes", ""))
+        name: Element(name, row["min"], row["max"], tuple(row["types"]), tuple(row.get("targets", ())), row.get("codes", ""), row.get("summary", False))
         for name, row in _types()[type].get("elements", {}).items()
     }
 
