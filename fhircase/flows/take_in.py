@@ -9,12 +9,12 @@ nothing could be stored at all, ``Unavailable`` is raised and there is no answer
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from fhircase import hl7v2
-from fhircase.errors import Conflict, FhircaseError, NotFound, Problem, Refused, Stale, Unavailable
+from fhircase.errors import Conflict, NotFound, Problem, Refused, Stale, Unavailable
 from fhircase.fhir import jsontext, outcome, refs, times
 from fhircase.flows import commit
 from fhircase.flows.hub import Hub

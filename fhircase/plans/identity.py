@@ -61,6 +61,10 @@ def decide(
         return Decision("create", None, doubt=_doubt("unnumbered", partner, numbers, found, "a client without a number of an assigning authority"))
     if not holders:
         if visit_client is not None:
+            body = next((c.body for c in found if c.ref == visit_client), {})
+            held = {i.get("system") for i in body.get("identifier") or ()}
+            if not any(system in held for system, _ in numbers):
+                return Decision("match", visit_client, claims=free, linked=True)
             doubt = _doubt("renumbered", partner, numbers, found, "the visit is known under another client number")
             return Decision("review", visit_client, linked=True, doubt=doubt)
         return Decision("create", None, claims=free)
