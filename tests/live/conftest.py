@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.live import servers
+
+
+def _running(start: Callable[[Path], servers.Server], folder: Path) -> Iterator[servers.Server]:
+    try:
+        server = start(folder)
+    except servers.Unavailable as missing:
+        pytest.skip(str(missing))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def sekmet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Server]:
+    yield from _running(servers.start_sekmet, tmp_path_factory.mktemp("sekmet"))
+
+
+@pytest.fixture(scope="session")
+def medplum(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Server]:
+    yield from _running(servers.start_medplum, tmp_path_factory.mktemp("medplum"))
+
+
+@pytest.fixture(scope="session")
+def hapi(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Server]:
+    yield from _running(servers.start_hapi, tmp_path_factory.mktemp("hapi"))
