@@ -34,6 +34,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(_MARKED_FOLDERS[part])
 
 
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Minutes by layer: what CI's ten minutes go to."""
+    spent: dict[str, float] = {}
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if isinstance(report, pytest.TestReport):
+                parts = report.nodeid.partition("::")[0].split("/")
+                layer = parts[1].removesuffix(".py") if len(parts) > 1 else parts[0]
+                spent[layer] = spent.get(layer, 0.0) + report.duration
+    if spent:
+        terminalreporter.section("minutes by layer")
+        for layer, seconds in sorted(spent.items(), key=lambda item: -item[1]):
+            terminalreporter.write_line(f"{layer:24} {seconds / 60:6.2f}")
+
+
 class FrozenClock:
     """A clock that moves only when told to."""
 
