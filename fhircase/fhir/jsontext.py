@@ -86,13 +86,14 @@ def loads(data: bytes | str) -> Any:
     except RecursionError:
         raise Malformed("the JSON nests too deeply", hint=f"at most {MAX_DEPTH} levels") from None
     if type(value) is dict or type(value) is list:
-        _check_depth(value)
+        check_depth(value)
     if _SUSPECT.search(data):
         _check_text(value)
     return value
 
 
-def _check_depth(value: Any) -> None:
+def check_depth(value: Any) -> None:
+    """Raises Malformed for a value that nests deeper than 64."""
     level = [value]
     for _ in range(MAX_DEPTH):
         level = [

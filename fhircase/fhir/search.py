@@ -272,7 +272,7 @@ class _Search:
             return "system", IndexValue(base, "token", system)
         return "both", IndexValue(base, "token", system, code)
 
-    def reference(self, name: str, parameter: searchparams.SearchParameter, modifier: str, part: str, type_: str) -> tuple[str, IndexValue] | None:
+    def reference(self, name: str, parameter: definitions.SearchParameter, modifier: str, part: str, type_: str) -> tuple[str, IndexValue] | None:
         base = parameter.name
         if modifier == "identifier":
             pieces = _split(part, "|")
