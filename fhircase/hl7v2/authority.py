@@ -40,8 +40,11 @@ class Authorities:
                 return f"urn:uuid:{universal.lower()}"
             if kind == "URI" and ":" in universal and not _UNSAFE.search(universal):
                 return universal
-        if not namespace and not universal and "" in self.table:
-            return self.table[""]
+        if not namespace and not universal:
+            # A number without an authority is the sending facility's own.
+            for name in ("", self.facility):
+                if name in self.table:
+                    return self.table[name]
         name = _UNSAFE.sub("-", (namespace or universal or self.facility).strip())
         return f"urn:fhircase:authority:{self.partner}:{name}" if name else f"urn:fhircase:authority:{self.partner}"
 
