@@ -112,6 +112,7 @@ class _Intake:
             return self._keep(refused.ack, refused.problems, control_id=refused.control_id, event=refused.event, key=refused.key)
         except Refused as refused:
             return self._keep("AR", refused.problems)
+        conflict: Conflict | None = None
         for _ in range(_TRIES):
             with self.hub.store.read() as tx:
                 known = self._known(tx, finding.key)
@@ -122,13 +123,17 @@ class _Intake:
             try:
                 change = commit.check(change, lenient=self.kind == "hl7v2" or self.partner.lenient)
                 return self._apply(finding, draft, change)
-            except (Stale, Conflict, _Moved):
+            except (Stale, _Moved):
+                conflict = None
+                continue
+            except Conflict as refused:
+                conflict = refused
                 continue
             except Refused as refused:
-                return self._keep(
-                    "AE", (*refused.problems, *finding.problems), control_id=finding.control_id, event=finding.event, key=finding.key,
-                    silent=not finding.acknowledge,
-                )
+                return self._unapplied(finding, refused.problems)
+        if conflict is not None:
+            # Not a race: deciding anew each time ends in the same conflict.
+            return self._unapplied(finding, conflict.problems)
         raise Unavailable("others keep changing the same client", hint="send it again")
 
     def _read(self) -> Finding:
@@ -150,6 +155,8 @@ class _Intake:
     def _apply(self, finding: Finding, draft: _Draft, change: Change) -> Taken:
         hub = self.hub
         with hub.store.write() as tx:
+            # The message first, and everybody in the same order: two copies at once become one, and nobody waits in a ring.
+            tx.plans.lock(f"message|{self.partner.name}|{finding.key}")
             known = self._known(tx, finding.key)
             if known is not None:
                 return known
@@ -174,19 +181,21 @@ class _Intake:
 
     # -------------------------------------------------------------------------------------- the record and the answer
 
+    def _unapplied(self, finding: Finding, problems: Sequence[Problem]) -> Taken:
+        return self._keep(
+            "AE", (*problems, *finding.problems), control_id=finding.control_id, event=finding.event, key=finding.key, silent=not finding.acknowledge
+        )
+
     def _keep(
         self, code: Literal["AE", "AR"], problems: Sequence[Problem], *, control_id: str = "", event: str = "", key: str = "", silent: bool = False,
     ) -> Taken:
         """Content that is not applied: kept with its answer, in a transaction of its own."""
+        key = key or f"unread|{self.digest}"
         with self.hub.store.write() as tx:
+            tx.plans.lock(f"message|{self.partner.name}|{key}")
             known = self._known(tx, key)
             if known is not None:
                 return known
-            if not key:
-                key = f"unread|{self.digest}"
-                known = self._known(tx, key)
-                if known is not None:
-                    return known
             if self.again is None and tx.inbox.find(self.partner.name, key) is not None:
                 key = _second(key, self.digest)
             return self._store(tx, code, problems, key=key, control_id=control_id, event=event, silent=silent)
@@ -661,7 +670,11 @@ class _Drafting:
         body = self._onto(fact, before)
         if before is not None and stored is not None and (late or (ref.type in DIRECTORY_TYPES and stored.creator != self.partner.name)):
             body = overlay.fill(before, body)
-        claims = (self._own_name(fact),) if fact.resource is not None and fact.resource.get("id") else ()
+        claims: tuple[tuple[str, str], ...] = ()
+        if fact.resource is not None and fact.resource.get("id"):
+            name = self._own_name(fact)
+            # A sender that uses one id for things of two clients names neither.
+            claims = (name,) if self.tx.plans.holder(fact.type, *name) in (None, ref) else ()
         return _Item(fact, ref, stored, {**body, "id": ref.id}, before, claims, origins=self._origins(fact))
 
     def _team(self, client: str, case: str | None) -> None:
