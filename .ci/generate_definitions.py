@@ -66,7 +66,12 @@ def elements(definition: Json) -> dict[str, dict[str, Json]]:
         else:
             codes = [type_code(t) for t in element.get("type", ())]
             row["types"] = list(dict.fromkeys(codes))
-            targets = [p.removeprefix(PREFIX) for t in element.get("type", ()) if t["code"] in ("Reference", "canonical") for p in t.get("targetProfile", ())]
+            targets = [
+                p.removeprefix(PREFIX)
+                for t in element.get("type", ())
+                if t["code"] in ("Reference", "canonical")
+                for p in t.get("targetProfile", ())
+            ]
             targets = sorted({t for t in targets if not t.startswith("http")} if "Resource" not in targets else ())
             if targets and any(t["code"] == "Reference" for t in element["type"]):
                 row["targets"] = targets
@@ -94,7 +99,12 @@ def types(resources: list[Json], known_sets: set[str]) -> Json:
             for row in rows.values():
                 if row.get("codes") not in known_sets:
                     row.pop("codes", None)
-            made[group] = {"kind": ("abstract" if definition["abstract"] else definition["kind"].removesuffix("-type")) if group == name else "backbone", "elements": rows}
+            made[group] = {
+                "kind": ("abstract" if definition["abstract"] else definition["kind"].removesuffix("-type"))
+                if group == name
+                else "backbone",
+                "elements": rows,
+            }
     return made
 
 
@@ -102,7 +112,11 @@ def extensions(resources: list[Json]) -> Json:
     """HL7's own extensions: url -> types of value[x] ([] when it has parts instead)."""
     made: Json = {}
     for definition in resources:
-        if definition["resourceType"] == "StructureDefinition" and definition["type"] == "Extension" and definition.get("derivation") == "constraint":
+        if (
+            definition["resourceType"] == "StructureDefinition"
+            and definition["type"] == "Extension"
+            and definition.get("derivation") == "constraint"
+        ):
             allowed: list[str] = []
             for element in definition["snapshot"]["element"]:
                 if element["path"] == "Extension.value[x]" and element["max"] != "0" and element["id"].count(":") == 0:
@@ -174,7 +188,9 @@ class CodeSets:
 
         def walk(concepts: list[Json], above: frozenset[str]) -> None:
             for concept in concepts:
-                declared = {p["valueCode"] for p in concept.get("property", ()) if p["code"] in ("subsumedBy", "parent") and "valueCode" in p}
+                declared = {
+                    p["valueCode"] for p in concept.get("property", ()) if p["code"] in ("subsumedBy", "parent") and "valueCode" in p
+                }
                 parents.setdefault(concept["code"], set()).update(above, declared)
                 walk(concept.get("concept", []), frozenset((concept["code"],)))
 

@@ -98,7 +98,8 @@ def history(versions: Iterable[Version], *, base_url: str, links: Links, total: 
         resource = "" if version.deleted else f'"resource":{body(version)},'
         parts.append(
             f'{{"fullUrl":{jsontext.dumps(f"{base}/{version.type}/{version.id}")},{resource}"request":{{"method":"{method}","url":"{url}"}},'
-            f'"response":{{"status":"{status}","etag":{jsontext.dumps(etag(version.version))},"lastModified":"{instant(version.effective or version.updated)}"}}}}'
+            f'"response":{{"status":"{status}","etag":{jsontext.dumps(etag(version.version))},'
+            f'"lastModified":"{instant(version.effective or version.updated)}"}}}}'
         )
     return _bundle("history", parts, links, total, at_ms)
 
@@ -171,7 +172,8 @@ class Entry:
 
 _ORDER = {"DELETE": 0, "POST": 1, "PUT": 2, "PATCH": 2, "GET": 3, "HEAD": 3}
 _URL = re.compile(
-    r"(?:(?P<type>[A-Z][A-Za-z]{1,63})(?:/(?P<id>[A-Za-z0-9\-.]{1,64}))?)?(?:/?(?P<operation>\$[a-z][A-Za-z0-9\-.]*))?(?:\?(?P<query>.*))?", re.DOTALL
+    r"(?:(?P<type>[A-Z][A-Za-z]{1,63})(?:/(?P<id>[A-Za-z0-9\-.]{1,64}))?)?(?:/?(?P<operation>\$[a-z][A-Za-z0-9\-.]*))?(?:\?(?P<query>.*))?",
+    re.DOTALL,
 )
 
 
@@ -215,7 +217,9 @@ def _entry(i: int, row: Any, base_url: str) -> Entry:
     if base and url.startswith(f"{base}/"):
         url = url[len(base) + 1 :]
     found = _URL.fullmatch(url.lstrip("/"))
-    type_, id_, operation, query = (found["type"] or "", found["id"] or "", found["operation"] or "", found["query"] or "") if found else ("", "", "", "")
+    type_, id_, operation, query = (
+        (found["type"] or "", found["id"] or "", found["operation"] or "", found["query"] or "") if found else ("", "", "", "")
+    )
     if method not in _ORDER:
         bad("method is GET, HEAD, POST, PUT, PATCH or DELETE", "request.method", "code-invalid")
     if method not in ("GET", "HEAD") and found is None:
@@ -241,7 +245,9 @@ def _entry(i: int, row: Any, base_url: str) -> Entry:
         bad("the resource's id differs from the id in the url", "resource.id")
     if method == "POST" and not type_ and not operation and found is not None:
         bad("POST goes to a type", "request.url")
-    return Entry(i, method, url, type_, id_, query, operation, full_url, resource, if_match, if_none_match, if_none_exist, since, tuple(problems))
+    return Entry(
+        i, method, url, type_, id_, query, operation, full_url, resource, if_match, if_none_match, if_none_exist, since, tuple(problems)
+    )
 
 
 def plan(rows: Sequence[Entry]) -> tuple[Entry, ...]:
@@ -254,7 +260,11 @@ def plan(rows: Sequence[Entry]) -> tuple[Entry, ...]:
     def once(key: str, entry: Entry, what: str, where: str) -> None:
         first = seen.setdefault(key, entry.index)
         if first != entry.index:
-            problems.append(Problem(f"{what} as in Bundle.entry[{first}]", f"{entry.path}.{where}", "A transaction changes a resource once", "duplicate"))
+            problems.append(
+                Problem(
+                    f"{what} as in Bundle.entry[{first}]", f"{entry.path}.{where}", "A transaction changes a resource once", "duplicate"
+                )
+            )
 
     for entry in rows:
         if entry.full_url:

@@ -53,7 +53,10 @@ def statement(
     known = list(operations)
     types = {row.type for row in rows}
     rest: dict[str, Any] = {"mode": "server"}
-    described: dict[str, Any] = {"cors": False, "description": "Every request carries Authorization: Bearer with an API key or an access token."}
+    described: dict[str, Any] = {
+        "cors": False,
+        "description": "Every request carries Authorization: Bearer with an API key or an access token.",
+    }
     if security:
         described["service"] = [{"coding": [{"system": _SECURITY_SERVICE, "code": code}], "text": code} for code in security]
     if oauth:
@@ -61,7 +64,10 @@ def statement(
     rest["security"] = described
     rest["resource"] = [_resource(row, [o for o in known if o.type == row.type], types) for row in sorted(rows, key=lambda r: r.type)]
     rest["interaction"] = [{"code": code} for code in system]
-    common = [{"name": n, "type": searchparams.parameters("Patient")[n].kind} for n in ("_id", "_lastUpdated", "_profile", "_security", "_source", "_tag")]
+    common = [
+        {"name": n, "type": searchparams.parameters("Patient")[n].kind}
+        for n in ("_id", "_lastUpdated", "_profile", "_security", "_source", "_tag")
+    ]
     rest["searchParam"] = common
     whole = [_operation(o) for o in known if not o.type]
     if whole:
@@ -106,13 +112,17 @@ def _resource(row: Row, operations: Sequence[Operation], types: Iterable[str]) -
         table = searchparams.parameters(row.type)
         made["searchInclude"] = ["*", *(f"{row.type}:{p.name}" for p in table.values() if p.kind == "reference")]
         reverse = [
-            f"{other}:{p.name}" for other in sorted(types) for p in searchparams.parameters(other).values()
+            f"{other}:{p.name}"
+            for other in sorted(types)
+            for p in searchparams.parameters(other).values()
             if p.kind == "reference" and (not p.targets or row.type in p.targets) and searchparams.only_type(p) in ("", row.type)
         ]
         if reverse:
             made["searchRevInclude"] = reverse
         made["searchParam"] = [
-            {"name": p.name, "definition": _definition(row.type, p.name), "type": p.kind} if p.name not in _own(row.type) else {"name": p.name, "type": p.kind}
+            {"name": p.name, "definition": _definition(row.type, p.name), "type": p.kind}
+            if p.name not in _own(row.type)
+            else {"name": p.name, "type": p.kind}
             for p in table.values()
         ]
     if operations:

@@ -87,9 +87,15 @@ def check(resource: Any) -> list[Problem]:
 
 def warnings(resource: Any) -> list[Problem]:
     """What is allowed and not wise: a resource without narrative (dom-6)."""
-    if isinstance(resource, dict) and definitions.is_resource(str(resource.get("resourceType"))) and "text" in _type(resource["resourceType"]).fields:
+    if (
+        isinstance(resource, dict)
+        and definitions.is_resource(str(resource.get("resourceType")))
+        and "text" in _type(resource["resourceType"]).fields
+    ):
         if not isinstance(resource.get("text"), dict):
-            return [Problem("A resource should have narrative (dom-6)", str(resource["resourceType"]), code="invariant", severity="warning")]
+            return [
+                Problem("A resource should have narrative (dom-6)", str(resource["resourceType"]), code="invariant", severity="warning")
+            ]
     return []
 
 
@@ -243,7 +249,9 @@ class _Walk:
             else:
                 self.say(f"{base} is required", f"{path}.{base}", "required")
         if only_id:
-            self.say("An object is empty" if not item else "An element has nothing but an id (ele-1)", path, "invariant" if item else "structure")
+            self.say(
+                "An object is empty" if not item else "An element has nothing but an id (ele-1)", path, "invariant" if item else "structure"
+            )
             return
         for invariant in type_.invariants:
             if not invariant.holds(item):
@@ -306,7 +314,7 @@ class _Walk:
         here = f"{path}.{field.base}"
         if not field.many:
             if type(value) is dict:
-                self.object(value, _type("Element"), here, root)
+                self.element(value, here, root, has_value=item.get(name) is not None)
             else:
                 self.say(f"_{name} must be an object", here)
             return
@@ -319,9 +327,15 @@ class _Walk:
                 if name not in item or not isinstance(values, list) or i >= len(values):
                     self.say(f"null in _{name} has no value beside it", f"{here}[{i}]")
             elif type(entry) is dict:
-                self.object(entry, _type("Element"), f"{here}[{i}]", root)
+                has_value = isinstance(values, list) and i < len(values) and values[i] is not None
+                self.element(entry, f"{here}[{i}]", root, has_value=has_value)
             else:
                 self.say(f"_{name} holds something else than objects", f"{here}[{i}]")
+
+    def element(self, item: Object, path: str, root: _Root, *, has_value: bool) -> None:
+        """Beside a value, an id alone is enough."""
+        if not (has_value and len(item) == 1 and "id" in item and primitives.string(item["id"]) is None):
+            self.object(item, _type("Element"), path, root)
 
     # ------------------------------------------------------------------------------------------ types with rules of their own
 
@@ -347,7 +361,14 @@ class _Walk:
             declared = item.get("type")
             if field.targets and type(declared) is str and definitions.is_resource(declared) and declared not in field.targets:
                 self.target(field, f"{path}.type")
-            if not ("reference" in item or "identifier" in item or "display" in item or "extension" in item or "_reference" in item or "_display" in item):
+            if not (
+                "reference" in item
+                or "identifier" in item
+                or "display" in item
+                or "extension" in item
+                or "_reference" in item
+                or "_display" in item
+            ):
                 self.say("A Reference has a reference, an identifier or a display", path)
             return
         if text[:1] == "#":
@@ -391,13 +412,24 @@ class _Walk:
                 value = member
                 break
         if parts == (value is not None):
-            self.say("An extension has either extensions or a value, not both (ext-1)" if parts else "An extension needs a value or extensions (ext-1)", path, "invariant")
+            self.say(
+                "An extension has either extensions or a value, not both (ext-1)"
+                if parts
+                else "An extension needs a value or extensions (ext-1)",
+                path,
+                "invariant",
+            )
         url = item.get("url")
         if value is not None and type(url) is str and url.startswith("http"):
             allowed = definitions.extension_types(url)
             declared = _type("Extension").fields.get(value)
             if allowed is not None and declared is not None and declared.type not in allowed:
-                self.say(f"{value} is not the type of this extension", f"{path}.value", "structure", f"Use {' or '.join(sorted(allowed)) or 'extensions'}")
+                self.say(
+                    f"{value} is not the type of this extension",
+                    f"{path}.value",
+                    "structure",
+                    f"Use {' or '.join(sorted(allowed)) or 'extensions'}",
+                )
 
     def _participant(self, item: Object, field: _Field, path: str, root: _Root) -> None:
         member = item.get("member")

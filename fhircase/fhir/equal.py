@@ -35,7 +35,8 @@ def differing(ours: Resource, theirs: Resource, *, held: Collection[str] = ()) -
     skip = {_top(name) for name in held}
     names = dict.fromkeys(_top(name) for name in (*left, *right))
     return tuple(
-        name for name in names
+        name
+        for name in names
         if name not in skip and not (_member(name, left.get(name), right.get(name)) and same(left.get(f"_{name}"), right.get(f"_{name}")))
     )
 
@@ -66,7 +67,9 @@ def paths(ours: Any, theirs: Any, path: str = "") -> tuple[str, ...]:
         return ()
     if isinstance(ours, dict) and isinstance(theirs, dict):
         return tuple(
-            found for name in dict.fromkeys((*ours, *theirs)) for found in paths(ours.get(name), theirs.get(name), f"{path}.{name}" if path else name)
+            found
+            for name in dict.fromkeys((*ours, *theirs))
+            for found in paths(ours.get(name), theirs.get(name), f"{path}.{name}" if path else name)
         )
     if isinstance(ours, list) and isinstance(theirs, list) and len(ours) == len(theirs):
         return tuple(found for i, (a, b) in enumerate(zip(ours, theirs, strict=True)) for found in paths(a, b, f"{path}[{i}]"))

@@ -32,7 +32,9 @@ class _Scope:
         self.base_url = base_url
         contained = resource.get("contained")
         self.contained = {
-            f"#{item.get('id')}": str(item.get("resourceType")) for item in (contained if isinstance(contained, list) else ()) if isinstance(item, dict)
+            f"#{item.get('id')}": str(item.get("resourceType"))
+            for item in (contained if isinstance(contained, list) else ())
+            if isinstance(item, dict)
         }
 
 
@@ -171,13 +173,30 @@ def _emitters() -> Mapping[str, Mapping[str, Emit]]:
     """By kind of parameter and type found there; a pair that is missing has nothing to compare (a free text as a date)."""
     return {
         "token": {
-            "CodeableConcept": _concept, "Coding": _coding, "Identifier": _identifier, "ContactPoint": _contact, "boolean": _boolean,
-            "exists": _exists, "string": _plain, "id": _plain, "uri": _plain, "canonical": _plain, "markdown": _plain,
+            "CodeableConcept": _concept,
+            "Coding": _coding,
+            "Identifier": _identifier,
+            "ContactPoint": _contact,
+            "boolean": _boolean,
+            "exists": _exists,
+            "string": _plain,
+            "id": _plain,
+            "uri": _plain,
+            "canonical": _plain,
+            "markdown": _plain,
         },
         "string": {"HumanName": _name, "Address": _address, "string": _string, "markdown": _string, "code": _string},
         "date": {"date": _date, "dateTime": _date, "instant": _date, "Period": _period, "Timing": _timing},
         "reference": {"canonical": _canonical, "uri": _canonical, "url": _canonical, "Resource": _entry},
-        "quantity": {"Quantity": _quantity, "Age": _quantity, "Duration": _quantity, "Distance": _quantity, "Count": _quantity, "Range": _range, "Money": _money},
+        "quantity": {
+            "Quantity": _quantity,
+            "Age": _quantity,
+            "Duration": _quantity,
+            "Distance": _quantity,
+            "Count": _quantity,
+            "Range": _range,
+            "Money": _money,
+        },
         "number": {"decimal": _figure, "integer": _figure, "positiveInt": _figure, "unsignedInt": _figure, "Range": _range},
         "uri": {"uri": _uri, "url": _uri, "canonical": _uri, "oid": _uri, "uuid": _uri, "string": _uri},
     }
@@ -186,7 +205,11 @@ def _emitters() -> Mapping[str, Mapping[str, Emit]]:
 def _token(name: str, system: Any, code: Any, text: Any) -> Iterator[IndexValue]:
     if isinstance(code, str) or isinstance(text, str):
         yield IndexValue(
-            name, "token", cut(system, 400) if isinstance(system, str) else "", cut(code) if isinstance(code, str) else "", fold(text) if isinstance(text, str) else ""
+            name,
+            "token",
+            cut(system, 400) if isinstance(system, str) else "",
+            cut(code) if isinstance(code, str) else "",
+            fold(text) if isinstance(text, str) else "",
         )
 
 
@@ -335,8 +358,13 @@ def _uri(name: str, value: Any, scope: _Scope) -> Iterator[IndexValue]:
 def _unit(name: str, value: Object, low: int, high: int) -> IndexValue:
     system, code, unit = value.get("system"), value.get("code"), value.get("unit")
     return IndexValue(
-        name, "quantity", cut(system, 400) if isinstance(system, str) else "", cut(code) if isinstance(code, str) else "",
-        fold(unit) if isinstance(unit, str) else "", low, high,
+        name,
+        "quantity",
+        cut(system, 400) if isinstance(system, str) else "",
+        cut(code) if isinstance(code, str) else "",
+        fold(unit) if isinstance(unit, str) else "",
+        low,
+        high,
     )
 
 
@@ -351,7 +379,9 @@ def _money(name: str, value: Any, scope: _Scope) -> Iterator[IndexValue]:
     if isinstance(value, dict):
         number, currency = scaled(value.get("value")), value.get("currency")
         if number is not None:
-            yield IndexValue(name, "quantity", "urn:iso:std:iso:4217", currency if isinstance(currency, str) else "", low=number, high=number)
+            yield IndexValue(
+                name, "quantity", "urn:iso:std:iso:4217", currency if isinstance(currency, str) else "", low=number, high=number
+            )
 
 
 def _range(name: str, value: Any, scope: _Scope) -> Iterator[IndexValue]:

@@ -37,7 +37,8 @@ def choice(item: Object, name: str) -> bool:
     """Whether ``name[x]`` exists in any type."""
     width = len(name)
     return any(
-        (key.startswith(name) and key[width : width + 1].isupper()) or (key[:1] == "_" and key.startswith(name, 1) and key[width + 1 : width + 2].isupper())
+        (key.startswith(name) and key[width : width + 1].isupper())
+        or (key[:1] == "_" and key.startswith(name, 1) and key[width + 1 : width + 2].isupper())
         for key in item
     )
 
@@ -157,20 +158,38 @@ INVARIANTS: Mapping[str, tuple[Invariant, ...]] = {
     # -- data types
     "Age": (
         _QUANTITY,
-        Invariant("age-1", "An age has a UCUM code and is above 0", lambda o: _ucum(o) and (not _number(o.get("value")) or bool(o["value"] > 0))),
+        Invariant(
+            "age-1", "An age has a UCUM code and is above 0", lambda o: _ucum(o) and (not _number(o.get("value")) or bool(o["value"] > 0))
+        ),
     ),
     "Attachment": (Invariant("att-1", "If the Attachment has data, it shall have a contentType", _needs("data", "contentType")),),
     "ContactPoint": (Invariant("cpt-2", "A system is required if a value is provided", _needs("value", "system")),),
     "Count": (
         _QUANTITY,
-        Invariant("cnt-3", "A count is a whole number with the UCUM code 1", lambda o: _ucum(o) and o.get("code") in (None, "1") and "." not in str(o.get("value"))),
+        Invariant(
+            "cnt-3",
+            "A count is a whole number with the UCUM code 1",
+            lambda o: _ucum(o) and o.get("code") in (None, "1") and "." not in str(o.get("value")),
+        ),
     ),
-    "DataRequirement.codeFilter": (Invariant("drq-1", "Either a path or a searchParam must be provided, but not both", lambda o: has(o, "path") != has(o, "searchParam")),),
-    "DataRequirement.dateFilter": (Invariant("drq-2", "Either a path or a searchParam must be provided, but not both", lambda o: has(o, "path") != has(o, "searchParam")),),
+    "DataRequirement.codeFilter": (
+        Invariant(
+            "drq-1", "Either a path or a searchParam must be provided, but not both", lambda o: has(o, "path") != has(o, "searchParam")
+        ),
+    ),
+    "DataRequirement.dateFilter": (
+        Invariant(
+            "drq-2", "Either a path or a searchParam must be provided, but not both", lambda o: has(o, "path") != has(o, "searchParam")
+        ),
+    ),
     "Distance": (_QUANTITY, Invariant("dis-1", "A distance has a UCUM code", _ucum)),
     "Duration": (
         _QUANTITY,
-        Invariant("drt-1", "A duration with a code has a value and the system of UCUM", lambda o: not has(o, "code") or (o.get("system") == _UCUM and has(o, "value"))),
+        Invariant(
+            "drt-1",
+            "A duration with a code has a value and the system of UCUM",
+            lambda o: not has(o, "code") or (o.get("system") == _UCUM and has(o, "value")),
+        ),
     ),
     "Expression": (Invariant("exp-1", "An expression or a reference must be provided", lambda o: has(o, "expression", "reference")),),
     "Period": (Invariant("per-1", "The start shall not be after the end", lambda o: _ordered(o.get("start"), o.get("end"))),),
@@ -194,7 +213,9 @@ INVARIANTS: Mapping[str, tuple[Invariant, ...]] = {
         Invariant(
             "tim-9",
             "An offset needs a when other than C, CM, CD, CV",
-            lambda o: not has(o, "offset") or (isinstance(o.get("when"), list) and not any(w in ("C", "CM", "CD", "CV") for w in o["when"])),
+            lambda o: (
+                not has(o, "offset") or (isinstance(o.get("when"), list) and not any(w in ("C", "CM", "CD", "CV") for w in o["when"]))
+            ),
         ),
         Invariant("tim-10", "timeOfDay and when exclude each other", lambda o: not (has(o, "timeOfDay") and has(o, "when"))),
     ),
@@ -206,55 +227,101 @@ INVARIANTS: Mapping[str, tuple[Invariant, ...]] = {
     # -- resources
     "AllergyIntolerance": (
         Invariant(
-            "ait-1", "clinicalStatus shall be present unless entered in error",
-            lambda o: coded(o.get("verificationStatus"), _ALLERGY, "entered-in-error") or has(o, "clinicalStatus"), "clinicalStatus",
+            "ait-1",
+            "clinicalStatus shall be present unless entered in error",
+            lambda o: coded(o.get("verificationStatus"), _ALLERGY, "entered-in-error") or has(o, "clinicalStatus"),
+            "clinicalStatus",
         ),
         Invariant(
-            "ait-2", "clinicalStatus shall not be present if entered in error",
-            lambda o: not coded(o.get("verificationStatus"), _ALLERGY, "entered-in-error") or not has(o, "clinicalStatus"), "clinicalStatus",
+            "ait-2",
+            "clinicalStatus shall not be present if entered in error",
+            lambda o: not coded(o.get("verificationStatus"), _ALLERGY, "entered-in-error") or not has(o, "clinicalStatus"),
+            "clinicalStatus",
         ),
     ),
     "Appointment": (
         Invariant("app-2", "Either start and end are specified, or neither", lambda o: has(o, "start") == has(o, "end")),
         Invariant(
-            "app-3", "Only proposed, cancelled or waitlist appointments can be without start and end",
+            "app-3",
+            "Only proposed, cancelled or waitlist appointments can be without start and end",
             lambda o: (has(o, "start") and has(o, "end")) or o.get("status") in ("proposed", "cancelled", "waitlist"),
         ),
-        Invariant("app-4", "cancelationReason is for cancelled and no-show", lambda o: not has(o, "cancelationReason") or o.get("status") in ("no-show", "cancelled")),
+        Invariant(
+            "app-4",
+            "cancelationReason is for cancelled and no-show",
+            lambda o: not has(o, "cancelationReason") or o.get("status") in ("no-show", "cancelled"),
+        ),
     ),
     "Appointment.participant": (Invariant("app-1", "Either the type or the actor shall be specified", lambda o: has(o, "type", "actor")),),
     "AuditEvent.entity": (Invariant("sev-1", "Either a name or a query, not both", lambda o: not (has(o, "name") and has(o, "query"))),),
     "Bundle": (
-        Invariant("bdl-1", "total is only for a searchset or a history", lambda o: not has(o, "total") or o.get("type") in ("searchset", "history"), "total"),
-        Invariant("bdl-2", "entry.search is only for a searchset", lambda o: o.get("type") == "searchset" or not any(has(e, "search") for e in objects(o.get("entry"))), "entry"),
-        Invariant("bdl-3", "entry.request is mandatory in a batch, transaction or history, else forbidden", lambda o: _entries(o, "request", ("batch", "transaction", "history")), "entry"),
         Invariant(
-            "bdl-4", "entry.response is mandatory in a batch-response, transaction-response or history, else forbidden",
-            lambda o: _entries(o, "response", ("batch-response", "transaction-response", "history")), "entry",
+            "bdl-1",
+            "total is only for a searchset or a history",
+            lambda o: not has(o, "total") or o.get("type") in ("searchset", "history"),
+            "total",
+        ),
+        Invariant(
+            "bdl-2",
+            "entry.search is only for a searchset",
+            lambda o: o.get("type") == "searchset" or not any(has(e, "search") for e in objects(o.get("entry"))),
+            "entry",
+        ),
+        Invariant(
+            "bdl-3",
+            "entry.request is mandatory in a batch, transaction or history, else forbidden",
+            lambda o: _entries(o, "request", ("batch", "transaction", "history")),
+            "entry",
+        ),
+        Invariant(
+            "bdl-4",
+            "entry.response is mandatory in a batch-response, transaction-response or history, else forbidden",
+            lambda o: _entries(o, "response", ("batch-response", "transaction-response", "history")),
+            "entry",
         ),
         Invariant("bdl-7", "fullUrl is unique in a bundle, or its resources have different versions", _distinct, "entry"),
-        Invariant("bdl-9", "A document has an identifier with system and value", lambda o: o.get("type") != "document" or _identified(o), "identifier"),
+        Invariant(
+            "bdl-9",
+            "A document has an identifier with system and value",
+            lambda o: o.get("type") != "document" or _identified(o),
+            "identifier",
+        ),
         Invariant("bdl-10", "A document has a timestamp", lambda o: o.get("type") != "document" or "timestamp" in o, "timestamp"),
-        Invariant("bdl-11", "A document begins with a Composition", lambda o: o.get("type") != "document" or _first(o, "Composition"), "entry"),
-        Invariant("bdl-12", "A message begins with a MessageHeader", lambda o: o.get("type") != "message" or _first(o, "MessageHeader"), "entry"),
+        Invariant(
+            "bdl-11", "A document begins with a Composition", lambda o: o.get("type") != "document" or _first(o, "Composition"), "entry"
+        ),
+        Invariant(
+            "bdl-12", "A message begins with a MessageHeader", lambda o: o.get("type") != "message" or _first(o, "MessageHeader"), "entry"
+        ),
     ),
     "Bundle.entry": (
         Invariant("bdl-5", "An entry has a resource, a request or a response", lambda o: has(o, "resource", "request", "response")),
-        Invariant("bdl-8", "fullUrl shall not name a version", lambda o: not isinstance(o.get("fullUrl"), str) or "/_history/" not in o["fullUrl"], "fullUrl"),
+        Invariant(
+            "bdl-8",
+            "fullUrl shall not name a version",
+            lambda o: not isinstance(o.get("fullUrl"), str) or "/_history/" not in o["fullUrl"],
+            "fullUrl",
+        ),
     ),
-    "CarePlan.activity": (Invariant("cpl-3", "Provide a reference or detail, not both", lambda o: not (has(o, "detail") and has(o, "reference"))),),
+    "CarePlan.activity": (
+        Invariant("cpl-3", "Provide a reference or detail, not both", lambda o: not (has(o, "detail") and has(o, "reference"))),
+    ),
     "Composition.section": (
         Invariant("cmp-1", "A section has text, entries or sections", lambda o: has(o, "text", "entry", "section")),
         Invariant("cmp-2", "A section has an emptyReason only if it is empty", lambda o: not (has(o, "emptyReason") and has(o, "entry"))),
     ),
     "Condition": (
         Invariant(
-            "con-4", "A condition that abated has the clinicalStatus inactive, resolved or remission",
-            lambda o: not choice(o, "abatement") or coded(o.get("clinicalStatus"), _CLINICAL, "resolved", "remission", "inactive"), "clinicalStatus",
+            "con-4",
+            "A condition that abated has the clinicalStatus inactive, resolved or remission",
+            lambda o: not choice(o, "abatement") or coded(o.get("clinicalStatus"), _CLINICAL, "resolved", "remission", "inactive"),
+            "clinicalStatus",
         ),
         Invariant(
-            "con-5", "clinicalStatus shall not be present if entered in error",
-            lambda o: not coded(o.get("verificationStatus"), _VERIFICATION, "entered-in-error") or not has(o, "clinicalStatus"), "clinicalStatus",
+            "con-5",
+            "clinicalStatus shall not be present if entered in error",
+            lambda o: not coded(o.get("verificationStatus"), _VERIFICATION, "entered-in-error") or not has(o, "clinicalStatus"),
+            "clinicalStatus",
         ),
     ),
     "Condition.evidence": (Invariant("con-2", "Evidence has a code or details", lambda o: has(o, "code", "detail")),),
@@ -262,14 +329,29 @@ INVARIANTS: Mapping[str, tuple[Invariant, ...]] = {
     "Consent": (Invariant("ppc-1", "Either a policy or a policyRule", lambda o: has(o, "policy", "policyRule")),),
     "Goal.target": (Invariant("gol-1", "measure is required if detail is given", lambda o: has(o, "measure") or not choice(o, "detail")),),
     "Group": (Invariant("grp-1", "Only an actual group has members", lambda o: not has(o, "member") or o.get("actual") is True),),
-    "Immunization.education": (Invariant("imm-1", "One of documentType or reference shall be present", lambda o: has(o, "documentType", "reference")),),
+    "Immunization.education": (
+        Invariant("imm-1", "One of documentType or reference shall be present", lambda o: has(o, "documentType", "reference")),
+    ),
     "List": (
         Invariant("lst-1", "A list has an emptyReason only if it is empty", lambda o: not (has(o, "emptyReason") and has(o, "entry"))),
-        Invariant("lst-2", "deleted is only for the mode changes", lambda o: o.get("mode") == "changes" or not any(has(e, "deleted") for e in objects(o.get("entry")))),
-        Invariant("lst-3", "An entry's date is only for the mode working", lambda o: o.get("mode") == "working" or not any(has(e, "date") for e in objects(o.get("entry")))),
+        Invariant(
+            "lst-2",
+            "deleted is only for the mode changes",
+            lambda o: o.get("mode") == "changes" or not any(has(e, "deleted") for e in objects(o.get("entry"))),
+        ),
+        Invariant(
+            "lst-3",
+            "An entry's date is only for the mode working",
+            lambda o: o.get("mode") == "working" or not any(has(e, "date") for e in objects(o.get("entry"))),
+        ),
     ),
     "Observation": (
-        Invariant("obs-6", "dataAbsentReason only without a value", lambda o: not (has(o, "dataAbsentReason") and choice(o, "value")), "dataAbsentReason"),
+        Invariant(
+            "obs-6",
+            "dataAbsentReason only without a value",
+            lambda o: not (has(o, "dataAbsentReason") and choice(o, "value")),
+            "dataAbsentReason",
+        ),
         Invariant("obs-7", "A component with the Observation's own code excludes a value of the Observation", _component_is_not_the_code),
     ),
     "Observation.referenceRange": (Invariant("obs-3", "Must have a low, a high or text", lambda o: has(o, "low", "high", "text")),),
@@ -279,7 +361,17 @@ INVARIANTS: Mapping[str, tuple[Invariant, ...]] = {
         Invariant("org-3", "An organization's telecom is never of use home", _not_home("telecom"), "telecom"),
     ),
     "Parameters.parameter": (Invariant("inv-1", "A parameter has exactly one of value, resource and part", _parameter),),
-    "Patient.contact": (Invariant("pat-1", "A contact has details or a reference to an organization", lambda o: has(o, "name", "telecom", "address", "organization")),),
-    "QuestionnaireResponse.item": (Invariant("qrs-1", "Items stand beneath the item or beneath its answer, not both", lambda o: not (has(o, "answer") and has(o, "item"))),),
+    "Patient.contact": (
+        Invariant(
+            "pat-1",
+            "A contact has details or a reference to an organization",
+            lambda o: has(o, "name", "telecom", "address", "organization"),
+        ),
+    ),
+    "QuestionnaireResponse.item": (
+        Invariant(
+            "qrs-1", "Items stand beneath the item or beneath its answer, not both", lambda o: not (has(o, "answer") and has(o, "item"))
+        ),
+    ),
     "ServiceRequest": (Invariant("prr-1", "orderDetail needs a code", _needs("orderDetail", "code"), "orderDetail"),),
 }

@@ -140,7 +140,24 @@ def div(value: Any) -> str | None:
 
 
 FAULTS: Mapping[str, Fault] = {
-    "base64Binary": base64, "boolean": boolean, "canonical": uri, "code": code, "date": date, "dateTime": datetime, "decimal": decimal,
-    "id": id, "instant": instant, "integer": integer, "markdown": string, "oid": oid, "positiveInt": positive, "string": string,
-    "time": time, "unsignedInt": unsigned, "uri": uri, "url": uri, "uuid": uuid, "xhtml": div,
+    "base64Binary": base64,
+    "boolean": boolean,
+    "canonical": uri,
+    "code": code,
+    "date": date,
+    "dateTime": datetime,
+    "decimal": decimal,
+    "id": id,
+    "instant": instant,
+    "integer": integer,
+    "markdown": string,
+    "oid": oid,
+    "positiveInt": positive,
+    "string": string,
+    "time": time,
+    "unsignedInt": unsigned,
+    "uri": uri,
+    "url": uri,
+    "uuid": uuid,
+    "xhtml": div,
 }

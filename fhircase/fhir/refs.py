@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 
 Resource = dict[str, Any]
 
-_LITERAL = re.compile(r"(?P<base>https?://.+/)?(?P<type>[A-Z][A-Za-z]{1,63})/(?P<id>[A-Za-z0-9\-.]{1,64})(?:/_history/(?P<version>[A-Za-z0-9\-.]{1,64}))?")
+_LITERAL = re.compile(
+    r"(?P<base>https?://.+/)?(?P<type>[A-Z][A-Za-z]{1,63})/(?P<id>[A-Za-z0-9\-.]{1,64})(?:/_history/(?P<version>[A-Za-z0-9\-.]{1,64}))?"
+)
 _LOGICAL = frozenset(("identifier", "type", "display", "id", "extension", "_type", "_display"))
 _CLIENT = ("subject", "patient", "for", "beneficiary", "individual")
 

@@ -86,8 +86,19 @@ class _Search:
             raise BadSearch(self.problems)
         ids = self.ids if self.ids is None or self.ids else ("",)
         return Query(
-            self.type, tuple(self.tests), ids or (), tuple(self.updated), tuple(dict.fromkeys(self.includes)), self.sort, self.count, self.cursor,
-            self.total, self.summary, self.elements, tuple(self.ignored), tuple(self.used),
+            self.type,
+            tuple(self.tests),
+            ids or (),
+            tuple(self.updated),
+            tuple(dict.fromkeys(self.includes)),
+            self.sort,
+            self.count,
+            self.cursor,
+            self.total,
+            self.summary,
+            self.elements,
+            tuple(self.ignored),
+            tuple(self.used),
         )
 
     def one(self, name: str, value: str) -> None:
@@ -173,7 +184,12 @@ class _Search:
             key, descending = part.removeprefix("-"), part.startswith("-")
             if key not in self.table:
                 if self.strict:
-                    self.bad(name, f"{self.type} cannot be sorted by this", "A search parameter of the type, _id or _lastUpdated", "not-supported")
+                    self.bad(
+                        name,
+                        f"{self.type} cannot be sorted by this",
+                        "A search parameter of the type, _id or _lastUpdated",
+                        "not-supported",
+                    )
                 else:
                     self.ignored.append(f"{name}={part}"[:100])
                 continue
@@ -272,7 +288,9 @@ class _Search:
             return "system", IndexValue(base, "token", system)
         return "both", IndexValue(base, "token", system, code)
 
-    def reference(self, name: str, parameter: definitions.SearchParameter, modifier: str, part: str, type_: str) -> tuple[str, IndexValue] | None:
+    def reference(
+        self, name: str, parameter: definitions.SearchParameter, modifier: str, part: str, type_: str
+    ) -> tuple[str, IndexValue] | None:
         base = parameter.name
         if modifier == "identifier":
             pieces = _split(part, "|")
@@ -307,7 +325,11 @@ class _Search:
         try:
             low, high = times.bounds(text)
         except Malformed:
-            self.bad(name, "is not a date", "YYYY, YYYY-MM, YYYY-MM-DD or YYYY-MM-DDThh:mm:ss+zz:zz after an optional eq ne gt lt ge le sa eb ap; write + as %2B")
+            self.bad(
+                name,
+                "is not a date",
+                "YYYY, YYYY-MM, YYYY-MM-DD or YYYY-MM-DDThh:mm:ss+zz:zz after an optional eq ne gt lt ge le sa eb ap; write + as %2B",
+            )
             return None
         if prefix == "ap":
             # About: a tenth of its length to either side, a day at least; parsing has no clock to measure the distance from.

@@ -19,7 +19,8 @@ def stamp(resource: Resource, *, id: str, version: int, at_ms: int) -> tuple[str
     sent = resource.get("meta")
     meta = {name: value for name, value in sent.items() if name not in _OURS} if isinstance(sent, dict) else {}
     rest = {name: value for name, value in resource.items() if name not in ("resourceType", "id", "meta")}
-    head = f'{{"resourceType":{jsontext.dumps(resource["resourceType"])},"id":{jsontext.dumps(id)},"meta":{{"versionId":"{version}","lastUpdated":"'
+    type_, name = jsontext.dumps(resource["resourceType"]), jsontext.dumps(id)
+    head = f'{{"resourceType":{type_},"id":{name},"meta":{{"versionId":"{version}","lastUpdated":"'
     after = jsontext.dumps(meta)[1:] if meta else "}"
     body = jsontext.dumps(rest)[1:] if rest else "}"
     return f'{head}{instant(at_ms)}"{"," if meta else ""}{after}{"," if rest else ""}{body}', len(head)

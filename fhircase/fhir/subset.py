@@ -9,7 +9,11 @@ from fhircase.fhir import definitions
 
 Resource = dict[str, Any]
 
-_SUBSETTED = {"system": "http://terminology.hl7.org/CodeSystem/v3-ObservationValue", "code": "SUBSETTED", "display": "Resource encoded in summary mode"}
+_SUBSETTED = {
+    "system": "http://terminology.hl7.org/CodeSystem/v3-ObservationValue",
+    "code": "SUBSETTED",
+    "display": "Resource encoded in summary mode",
+}
 _ALWAYS = frozenset(("resourceType", "id", "meta", "implicitRules"))
 
 
