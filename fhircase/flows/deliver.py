@@ -25,7 +25,7 @@ from fhircase.telemetry import Log, tell
 BATCH = 16
 """Marks planned in one transaction. A kill re-examines at most this many writes."""
 
-WAIT_MS = 150
+WAIT_MS = 50
 """How long a client lane lets go when everything in it waits for the directory lane."""
 
 ROUNDS = 12

@@ -126,7 +126,8 @@ class Talk:
         remote = "" if "://" in path else path.partition("?")[0][:200]
         direction: Literal["in", "out"] = "in" if method == "GET" else "out"
         at = self.hub.now()
-        self.exchanges.append(Exchange(self.partner.name, at, direction, method, ref, remote, status, outcome, self.correlation, detail or {}))
+        row = Exchange(self.partner.name, at, direction, method, ref, remote, status, outcome, self.correlation, detail or {})
+        self.exchanges.append(row)
 
 
 def is_a(reply: Reply, type_: str) -> bool:

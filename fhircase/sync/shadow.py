@@ -15,6 +15,9 @@ from fhircase.sync.dialect import NO_IDENTIFIER, ONE_IDENTIFIER, RETRACTIONS
 HUB_SYSTEM = "urn:fhircase:id"
 """Identifier system of our own ids on a partner's copies; the value is ``Type/id``."""
 
+LOGICAL_MEMBERS = frozenset({"identifier", "type", "display", "id", "extension", "_type", "_display"})
+"""What a logical Reference may consist of."""
+
 _SHARED_META = ("profile", "security")
 _OMITTED = frozenset({"id", "meta", "text", "resourceType"})
 
@@ -288,7 +291,7 @@ def _mapped(item: Any, function: Callable[[Resource], Resource]) -> Any:
         text = item.get("reference")
         if isinstance(text, str):
             return item if text.startswith("#") else function(item)
-        if isinstance(item.get("identifier"), dict) and item.keys() <= _LOGICAL_MEMBERS:
+        if isinstance(item.get("identifier"), dict) and item.keys() <= LOGICAL_MEMBERS:
             return function(item)
         changed: Resource | None = None
         for name, value in item.items():
@@ -301,6 +304,3 @@ def _mapped(item: Any, function: Callable[[Resource], Resource]) -> Any:
         return item if changed is None else changed
     made = [_mapped(value, function) if isinstance(value, dict | list) else value for value in item]
     return made if any(a is not b for a, b in zip(made, item, strict=True)) else item
-
-
-_LOGICAL_MEMBERS = frozenset({"identifier", "type", "display", "id", "extension", "_type", "_display"})
