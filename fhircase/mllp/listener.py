@@ -17,7 +17,7 @@ from fhircase.mllp.frames import Decoder, FrameTooLarge, NotFramed, frame
 from fhircase.mllp.peers import Peers
 
 Ended = Literal["closed", "idle", "stopped", "not-framed", "too-large", "not-stored", "failed", "refused", "busy"]
-_ACCEPT_SECONDS = 0.2
+_ACCEPT_SECONDS = 0.1
 _WAKE_SECONDS = 0.5
 _ANSWER_SECONDS = 30.0
 _LINGER_SECONDS = 5.0
