@@ -7,22 +7,22 @@ or its partner's record asks for lenient (DECISIONS 13)."""
 from __future__ import annotations
 
 import re
-from base64 import b64decode
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 from fhircase.access.principal import Principal
 from fhircase.access.viewer import Viewer
 from fhircase.errors import (
     FhircaseError, Gone, Invalid, Malformed, MethodNotAllowed, NotFound, NotUnique, Problem, Refused, Stale, TooLarge,
 )  # fmt: skip
-from fhircase.fhir import checks, jsontext, refs
+from fhircase.fhir import bundles, checks, definitions, refs
+from fhircase.fhir import patch as patching
 from fhircase.fhir import search as grammar
+from fhircase.fhir.bundles import Entry
 from fhircase.fhir.query import Query
 from fhircase.flows import commit
-from fhircase.flows import patch as patching
 from fhircase.flows.hub import Hub
 from fhircase.intake import identities
 from fhircase.plans.change import Change, Ref, Resource, Review, Source, Write
@@ -55,23 +55,6 @@ class Done:
     stored: Stored | None
     wrote: bool = True
     reviews: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One entry of a batch or transaction, read from its url. ``query`` None when the url has no ``?``."""
-
-    index: int
-    method: str
-    type: str
-    id: str | None
-    version: int | None
-    history: bool
-    query: Pairs | None
-    full_url: str
-    resource: Resource | None
-    if_match: int | None
-    if_none_exist: Pairs | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -397,10 +380,7 @@ def _refuse_id(write: Write) -> NoReturn:
 
 
 def _patched(before: Stored, operations: Any) -> Write:
-    made = patching.apply(before.body, operations)
-    if made.get("resourceType") != before.type or made.get("id", before.id) != before.id:
-        raise Invalid("a patch cannot change the type or the id", hint="leave /resourceType and /id alone")
-    return Write(before.type, before.id, made, expect=before.version)
+    return Write(before.type, before.id, patching.apply(before.body, operations), expect=before.version)
 
 
 def _stale(before: Stored) -> Stale:
@@ -488,66 +468,12 @@ def _same_number(caller: Caller, write: Write, holder: Ref, system: str) -> Revi
 # ------------------------------------------------------------------------------------------------ batch and transaction
 
 
-def entries(hub: Hub, bundle: Resource) -> list[Entry]:
-    """The entries of a batch or transaction. Raises Malformed with every entry that cannot be read, TooLarge."""
-    raw = bundle.get("entry", [])
-    if not isinstance(raw, list):
-        raise Malformed("entry is a list", path="Bundle.entry")
-    if len(raw) > hub.policy.bundle_entries:
+def entries(hub: Hub, bundle: Resource) -> Sequence[Entry]:
+    """The entries of a batch or transaction. Raises Malformed when this is none, TooLarge when it has too many."""
+    rows = bundle.get("entry")
+    if isinstance(rows, list) and len(rows) > hub.policy.bundle_entries:
         raise TooLarge(f"a Bundle has at most {hub.policy.bundle_entries} entries", path="Bundle.entry", hint="send several")
-    problems: list[Problem] = []
-    found: list[Entry] = []
-    for index, item in enumerate(raw):
-        try:
-            found.append(_entry(hub, index, item))
-        except Malformed as error:
-            problems += error.problems
-    if problems:
-        raise Malformed(problems)
-    return found
-
-
-def _entry(hub: Hub, index: int, item: Any) -> Entry:
-    here = f"Bundle.entry[{index}]"
-    request = item.get("request") if isinstance(item, dict) else None
-    if not isinstance(request, dict):
-        raise Malformed("an entry has a request", path=here)
-    method, url = request.get("method"), request.get("url")
-    if method not in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"):
-        raise Malformed("method is GET, HEAD, POST, PUT, PATCH or DELETE", path=f"{here}.request.method")
-    if not isinstance(url, str):
-        raise Malformed("url is missing", path=f"{here}.request.url")
-    base = fhir_base(hub) + "/"
-    path, mark, query = url.removeprefix(base).lstrip("/").partition("?")
-    steps = path.split("/")
-    shape = (
-        (len(steps) == 1 and bool(steps[0]))
-        or (len(steps) == 2 and (steps[1] == "_history" or ID.fullmatch(steps[1]) is not None))
-        or (len(steps) in (3, 4) and steps[2] == "_history" and (len(steps) == 3 or steps[3].isdigit()))
-    )
-    if not shape or not re.fullmatch("[A-Z][A-Za-z]+", steps[0]) or urlsplit(path).scheme:
-        raise Malformed("url is Type, Type/id or Type?criteria", path=f"{here}.request.url")
-    resource = item.get("resource")
-    if method in ("POST", "PUT", "PATCH") and not isinstance(resource, dict):
-        raise Malformed(f"{method} needs a resource", path=f"{here}.resource")
-    if method == "POST" and len(steps) > 1 or method in ("PUT", "PATCH", "DELETE") and len(steps) == 1 and not mark:
-        raise Malformed(f"{method} {path[:80]} is not an interaction", path=f"{here}.request")
-    full_url = item.get("fullUrl")
-    if_none_exist = request.get("ifNoneExist")
-    if_match = request.get("ifMatch")
-    return Entry(
-        index=index,
-        method=method,
-        type=steps[0],
-        id=steps[1] if len(steps) > 1 and steps[1] != "_history" else None,
-        version=int(steps[3][:10]) if len(steps) == 4 else None,
-        history="_history" in steps[1:3],
-        query=pairs_of(query) if mark else None,
-        full_url=full_url if isinstance(full_url, str) else "",
-        resource=resource if isinstance(resource, dict) else None,
-        if_match=etag_version(if_match) if isinstance(if_match, str) else None,
-        if_none_exist=pairs_of(if_none_exist.partition("?")[2] or if_none_exist) if isinstance(if_none_exist, str) else None,
-    )
+    return bundles.entries(bundle, base_url=fhir_base(hub), limit=hub.policy.bundle_entries)
 
 
 def pairs_of(query: str) -> Pairs:
@@ -558,60 +484,84 @@ def pairs_of(query: str) -> Pairs:
         raise Malformed("the query cannot be read", hint="encode it in UTF-8, with at most 100 parameters") from None
 
 
-def batch(hub: Hub, caller: Caller, items: Sequence[Entry], known: Callable[[str], bool]) -> list[Answer]:
-    """Each entry by itself, as if sent alone; answers in the order of the entries. ``known`` tells resource types."""
+def criteria_of(text: str) -> Pairs:
+    """The pairs of If-None-Exist: a query, with or without the type and ``?`` in front."""
+    head, mark, query = text.partition("?")
+    return pairs_of(query if mark and re.fullmatch("[A-Za-z]*", head) else text)
+
+
+def batch(hub: Hub, caller: Caller, items: Sequence[Entry]) -> list[Answer]:
+    """Each entry by itself, as if sent alone; answers in the order of the entries."""
     answers = []
     for entry in items:
         try:
-            if not known(entry.type):
-                raise NotFound(f"{entry.type} is no resource type of R4")
+            _readable(entry)
             answers.append(_alone(hub, caller, entry))
         except FhircaseError as error:
             answers.append(Answer(error.status, error=error))
     return answers
 
 
+def _readable(entry: Entry) -> None:
+    """Raises NotFound for an unknown type, Malformed for anything else that cannot be done with any data."""
+    if entry.type and not definitions.is_resource(entry.type):
+        raise NotFound(Problem(f"{entry.type[:64]} is no resource type of R4", entry.path, code="not-found"))
+    if entry.problems:
+        raise Malformed(entry.problems)
+    if entry.operation:
+        raise Refused(f"{entry.operation} cannot be called from a Bundle", path=entry.path)
+
+
 def _alone(hub: Hub, caller: Caller, entry: Entry) -> Answer:
     type_, id_ = entry.type, entry.id
+    tag = _tag(entry)
     if entry.method in ("GET", "HEAD"):
         return _get(hub, caller, entry)
     if entry.method == "POST":
-        done = create(hub, caller, type_, entry.resource, if_none_exist=entry.if_none_exist)
+        done = create(hub, caller, type_, entry.resource, if_none_exist=_none_exist(entry))
     elif entry.method == "PUT" and id_:
-        done = update(hub, caller, type_, id_, entry.resource, if_match=entry.if_match)
+        done = update(hub, caller, type_, id_, entry.resource, if_match=tag)
     elif entry.method == "PUT":
-        done = conditional_update(hub, caller, type_, entry.query or (), entry.resource, if_match=entry.if_match)
+        done = conditional_update(hub, caller, type_, pairs_of(entry.query), entry.resource, if_match=tag)
     elif entry.method == "PATCH" and id_:
-        done = patch(hub, caller, type_, id_, _operations(entry), if_match=entry.if_match)
+        done = patch(hub, caller, type_, id_, patching.of_binary(entry.resource), if_match=tag)
     elif entry.method == "PATCH":
-        done = conditional_patch(hub, caller, type_, entry.query or (), _operations(entry), if_match=entry.if_match)
+        done = conditional_patch(hub, caller, type_, pairs_of(entry.query), patching.of_binary(entry.resource), if_match=tag)
     elif id_:
-        done = delete(hub, caller, type_, id_, if_match=entry.if_match)
+        done = delete(hub, caller, type_, id_, if_match=tag)
     else:
-        done = conditional_delete(hub, caller, type_, entry.query or ())
+        done = conditional_delete(hub, caller, type_, pairs_of(entry.query))
     return Answer(done.status, done.stored if done.status != 204 else None)
 
 
+def _tag(entry: Entry) -> int | None:
+    return etag_version(entry.if_match) if entry.if_match else None
+
+
+def _none_exist(entry: Entry) -> Pairs | None:
+    return criteria_of(entry.if_none_exist) if entry.if_none_exist else None
+
+
+_READ = re.compile(r"/?([A-Z][A-Za-z]+)(?:/([A-Za-z0-9\-.]{1,64}))?(?:/(_history)(?:/([1-9]\d{0,8}))?)?(?:\?(.*))?", re.DOTALL)
+
+
 def _get(hub: Hub, caller: Caller, entry: Entry) -> Answer:
-    if entry.id and entry.version is not None:
-        return Answer(200, vread(hub, caller, Ref(entry.type, entry.id), entry.version))
-    if entry.history:
-        return Answer(200, found=(None, history(hub, caller, entry.type, entry.id)))
-    if entry.id:
-        return Answer(200, read(hub, caller, Ref(entry.type, entry.id)))
-    return Answer(200, found=search(hub, caller, entry.type, entry.query or ()))
+    type_, id_, past, version, query = _wanted(hub, entry)
+    if id_ and version:
+        return Answer(200, vread(hub, caller, Ref(type_, id_), int(version)))
+    if past:
+        return Answer(200, found=(None, history(hub, caller, type_, id_ or None)))
+    if id_:
+        return Answer(200, read(hub, caller, Ref(type_, id_)))
+    return Answer(200, found=search(hub, caller, type_, pairs_of(query)))
 
 
-def _operations(entry: Entry) -> Any:
-    """A JSON Patch travels in a Bundle as a Binary (http://hl7.org/fhir/R4/http.html#patch)."""
-    resource = entry.resource or {}
-    here = f"Bundle.entry[{entry.index}].resource"
-    if resource.get("resourceType") != "Binary" or resource.get("contentType") != "application/json-patch+json":
-        raise Malformed("a patch in a Bundle is a Binary", path=here, hint="contentType application/json-patch+json, the patch in data")
-    try:
-        return jsontext.loads(b64decode(str(resource.get("data", "")), validate=True))
-    except ValueError:
-        raise Malformed("data is not Base64", path=f"{here}.data") from None
+def _wanted(hub: Hub, entry: Entry) -> tuple[str, str, str, str, str]:
+    """type, id, '_history' or '', version, query of a GET."""
+    found = _READ.fullmatch(entry.url.removeprefix(fhir_base(hub)))
+    if found is None or not definitions.is_resource(found[1]) or (found[4] and not found[2]):
+        raise NotFound(Problem("the url leads nowhere", f"{entry.path}.request.url", "Type, Type/id or Type?criteria", "not-found"))
+    return found[1], found[2] or "", found[3] or "", found[4] or "", found[5] or ""
 
 
 @dataclass(slots=True)
@@ -625,18 +575,18 @@ class _Step:
     drafted: Ref | None = None
 
 
-def transaction(hub: Hub, caller: Caller, items: Sequence[Entry], known: Callable[[str], bool]) -> list[Answer]:
+def transaction(hub: Hub, caller: Caller, items: Sequence[Entry]) -> list[Answer]:
     """All entries or none, in one commit: deletions, creations, updates, then reads (R4 §3.1.0.11.2). References to the
     ``fullUrl`` of another entry and conditional references (``Patient?identifier=…``) are replaced. Raises the error of
     the first step that fails, its place in the Bundle named."""
     lenient = _lenient(hub, caller)
     steps = [_Step(entry) for entry in items]
+    _once(items)
     problems: list[Problem] = []
     reviews: list[Review] = []
     for step in steps:
         try:
-            if not known(step.entry.type):
-                raise NotFound(f"{step.entry.type} is no resource type of R4")
+            _readable(step.entry)
             reviews += _prepare(hub, caller, step, lenient)
             step.drafted = step.write.ref if step.write is not None else None
         except Invalid as error:
@@ -654,6 +604,14 @@ def transaction(hub: Hub, caller: Caller, items: Sequence[Entry], known: Callabl
             committed = commit.commit(hub, tx, _claiming(tx, caller, change), key=caller.who.key, correlation=caller.correlation)
             stored = committed.stored
         return [_told(hub, tx, caller, step, before, stored) for step in steps]
+
+
+def _once(items: Sequence[Entry]) -> None:
+    """Raises Malformed for two entries of one fullUrl, resource or criteria (R4 §3.1.0.11.2)."""
+    try:
+        bundles.plan([replace(entry, problems=()) for entry in items if entry.method])
+    except Invalid as error:
+        raise Malformed(error.problems) from None
 
 
 def _placed(error: FhircaseError, index: int) -> list[Problem]:
@@ -675,16 +633,14 @@ def _prepare(hub: Hub, caller: Caller, step: _Step, lenient: bool) -> Sequence[R
         return ()
     if entry.method == "POST":
         who.require("create", entry.type)
-        step.query = _criteria(hub, caller, entry.type, entry.if_none_exist)
+        step.query = _criteria(hub, caller, entry.type, _none_exist(entry))
         step.write = Write(entry.type, hub.ids.new(), _resource(entry.type, entry.resource), expect=0)
         activity = "create"
     elif entry.method == "PUT":
         who.require("update", entry.type)
         resource = _resource(entry.type, entry.resource)
-        step.query = _criteria(hub, caller, entry.type, entry.query) if not entry.id else None
-        if entry.id and resource.get("id") != entry.id:
-            raise Refused(Problem("the id in the body is not the id in the url", f"{entry.type}.id"))
-        step.write = Write(entry.type, entry.id or hub.ids.new(), resource, expect=entry.if_match)
+        step.query = _criteria(hub, caller, entry.type, pairs_of(entry.query)) if not entry.id else None
+        step.write = Write(entry.type, entry.id or hub.ids.new(), resource, expect=_tag(entry))
         activity = "update"
     elif entry.method == "PATCH":
         who.require("patch", entry.type)
@@ -692,14 +648,14 @@ def _prepare(hub: Hub, caller: Caller, step: _Step, lenient: bool) -> Sequence[R
             raise Refused("conditional patch inside a transaction is not supported", hint="name the id")
         with hub.store.read() as tx:
             before = _seen(tx, who.viewer(hub.now()), Ref(entry.type, entry.id))
-        if entry.if_match is not None and before.version != entry.if_match:
+        if _tag(entry) not in (None, before.version):
             raise _stale(before)
-        step.write = _patched(before, _operations(entry))
+        step.write = _patched(before, patching.of_binary(entry.resource))
         activity = "patch"
     else:
         who.require("delete", entry.type)
-        step.query = _criteria(hub, caller, entry.type, entry.query) if not entry.id else None
-        step.write = Write(entry.type, entry.id or hub.ids.new(), None, expect=entry.if_match)
+        step.query = _criteria(hub, caller, entry.type, pairs_of(entry.query)) if not entry.id else None
+        step.write = Write(entry.type, entry.id or hub.ids.new(), None, expect=_tag(entry))
         return ()
     return commit.check(_change(caller, activity, (step.write,)), lenient=lenient).reviews
 
@@ -707,7 +663,7 @@ def _prepare(hub: Hub, caller: Caller, step: _Step, lenient: bool) -> Sequence[R
 def _aimed(hub: Hub, tx: Tx, caller: Caller, steps: Sequence[_Step], reviews: Sequence[Review]) -> Change:
     """The Change of a whole transaction: criteria are settled, ids known, references rewritten."""
     viewer = caller.who.viewer(hub.now())
-    names: dict[str, str] = {}
+    assigned: dict[int, str] = {}
     aimed: dict[Ref, int] = {}
     criteria: dict[str, int] = {}
     for step in sorted((s for s in steps if s.query is not None), key=lambda s: _lock_key(s.query) if s.query else ""):
@@ -741,15 +697,15 @@ def _aimed(hub: Hub, tx: Tx, caller: Caller, steps: Sequence[_Step], reviews: Se
             if target in aimed:
                 raise Refused(f"entries {aimed[target]} and {entry.index} are about the same resource", path=f"Bundle.entry[{entry.index}]")
             aimed[target] = entry.index
-        if entry.full_url and not (step.write is not None and step.write.body is None):
-            if names.get(entry.full_url, str(target)) != str(target):
-                raise Refused("the fullUrl stands twice", path=f"Bundle.entry[{entry.index}].fullUrl", hint="give each entry its own urn:uuid")
-            names[entry.full_url] = str(target)
+        if step.write is None or step.write.body is not None:
+            assigned[entry.index] = str(target)
+    names = bundles.full_urls([step.entry for step in steps], assigned, base_url=fhir_base(hub))
     settled = {step.drafted: step.write.ref for step in steps if step.write is not None}
     for step in steps:
         if step.write is not None and step.write.body is not None:
             here = step.entry.index
-            body = refs.rewrite(step.write.body, lambda text, here=here: _resolved(hub, tx, caller, text, names, here))  # type: ignore[misc]
+            body = bundles.relinked(step.write.body, names)
+            body = refs.rewrite(body, lambda text, here=here: _resolved(hub, tx, caller, text, here))  # type: ignore[misc]
             step.write = replace(step.write, body=body)
     order = {"Patient": 0, "EpisodeOfCare": 1}
     writes = sorted((s.write for s in steps if s.write is not None), key=lambda w: (w.body is not None, order.get(w.type, 2)))
@@ -772,12 +728,8 @@ def _settle_step(hub: Hub, tx: Tx, caller: Caller, step: _Step) -> None:
         step.write = replace(step.write, id=found.id)
 
 
-def _resolved(hub: Hub, tx: Tx, caller: Caller, text: str, names: Mapping[str, str], index: int) -> str:
-    if text in names:
-        return names[text]
-    bare, mark, fragment = text.partition("#")
-    if mark and bare in names:
-        return f"{names[bare]}#{fragment}"
+def _resolved(hub: Hub, tx: Tx, caller: Caller, text: str, index: int) -> str:
+    """A conditional reference as the one that it finds; what names no entry of the Bundle is refused."""
     here = f"Bundle.entry[{index}].resource"
     if text.startswith(_URN):
         raise Refused(Problem("a reference names no entry of this Bundle", here, "give that entry this fullUrl, or refer by identifier", "not-found"))
@@ -813,11 +765,12 @@ def _told(hub: Hub, tx: Tx, caller: Caller, step: _Step, before: Mapping[Ref, St
 def _get_within(hub: Hub, tx: Tx, caller: Caller, entry: Entry) -> Answer:
     """A read of a transaction sees what the transaction wrote."""
     viewer = caller.who.viewer(hub.now())
-    if entry.history:
+    type_, id_, past, _, query_text = _wanted(hub, entry)
+    if past:
         raise MethodNotAllowed("a history cannot be read inside a transaction", hint="send it in a batch")
-    if entry.id:
-        caller.who.require("read", entry.type)
-        return Answer(200, _seen(tx, viewer, Ref(entry.type, entry.id)))
-    caller.who.require("search-type", entry.type)
-    query = grammar.parse(entry.type, entry.query or (), strict=True, base_url=fhir_base(hub))
+    if id_:
+        caller.who.require("read", type_)
+        return Answer(200, _seen(tx, viewer, Ref(type_, id_)))
+    caller.who.require("search-type", type_)
+    query = grammar.parse(type_, pairs_of(query_text), strict=True, base_url=fhir_base(hub))
     return Answer(200, found=(query, _search(tx, caller, query, hub.now())))

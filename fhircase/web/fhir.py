@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import formatdate, parsedate_to_datetime
 from functools import lru_cache
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode
 
@@ -15,7 +16,8 @@ from flask import Blueprint, Response, current_app, g, request
 
 from fhircase.access.principal import Principal
 from fhircase.errors import FhircaseError, Forbidden, Malformed, NotAcceptable, NotFound, Problem, Refused, TooLarge, WrongMediaType
-from fhircase.fhir import bundles, definitions, jsontext, outcome, stamp, times
+from fhircase.fhir import bundles, definitions, jsontext, outcome, times
+from fhircase.fhir.subset import subset
 from fhircase.fhir.query import Query
 from fhircase.flows import interact
 from fhircase.flows.audit import ReadAudit
@@ -23,6 +25,7 @@ from fhircase.flows.hub import Hub
 from fhircase.flows.interact import Answer, Caller, Done, Pairs
 from fhircase.plans.change import Ref
 from fhircase.ports import Page, Stored
+from fhircase.web import intake
 from fhircase.web.problem import FHIR_JSON
 
 bp = Blueprint("fhir", __name__, url_prefix="/fhir")
@@ -172,12 +175,6 @@ def _number(pairs: Mapping[str, str], name: str, default: int) -> int:
 # ------------------------------------------------------------------------------------------------ what is answered
 
 
-def _served(stored: Stored) -> str:
-    """The stored text with the caller's effective time (DECISIONS 4)."""
-    at = interact.lastly(stored)
-    return stored.text if at == stored.updated else stamp.served(stored.text, stored.mark, at)
-
-
 def _headers(stored: Stored) -> dict[str, str]:
     return {"ETag": f'W/"{stored.version}"', "Last-Modified": formatdate(interact.lastly(stored) // 1000, usegmt=True)}
 
@@ -192,10 +189,10 @@ def _show(stored: Stored, interaction: str) -> Response:
     headers = _headers(stored)
     if _unchanged(stored, headers["ETag"]):
         return Response(status=304, headers=headers)
-    text = _served(stored)
+    text = bundles.body(stored)
     summary, elements = request.args.get("_summary", ""), request.args.get("_elements", "")
     if summary or elements:
-        text = bundles.subset(text, summary=summary, elements=tuple(e.strip() for e in elements.split(",") if e.strip()))
+        text = _part(text, summary, tuple(e.strip() for e in elements.split(",") if e.strip()))
     return Response(text, 200, headers, content_type=FHIR_JSON)
 
 
@@ -227,7 +224,7 @@ def _wrote(done: Done) -> Response:
     if prefer.returns == "OperationOutcome":
         told = [Problem("a person is asked", hint=f"see /reviews/{id}", code="informational", severity="information") for id in done.reviews]
         return Response(jsontext.dumps(outcome.of(told)), done.status, headers, content_type=FHIR_JSON)
-    return Response(_served(done.stored), done.status, headers, content_type=FHIR_JSON)
+    return Response(bundles.body(done.stored), done.status, headers, content_type=FHIR_JSON)
 
 
 def _bundle(text: str) -> Response:
@@ -246,21 +243,23 @@ def _links(path: str, pairs: Pairs, following: str | None) -> list[tuple[str, st
 
 def _searchset(query: Query, page: Page, path: str, pairs: Pairs) -> str:
     ignored = [Problem(f"the parameter {name} was left out", name, "see /fhir/metadata", "not-supported", "warning") for name in query.ignored]
+
+    def part(version: bundles.Version) -> str:
+        return _part(bundles.body(version), query.summary, query.elements)
+
     return bundles.searchset(
-        [_entry(stored, query) for stored in page.matches],
-        [_entry(stored, query) for stored in page.included],
-        base=interact.fhir_base(_hub()),
+        page.matches,
+        page.included,
+        base_url=interact.fhir_base(_hub()),
         links=_links(path, pairs, page.next),
         total=page.total,
-        outcome=jsontext.dumps(outcome.of(ignored)) if ignored else None,
+        outcome=outcome.of(ignored) if ignored else None,
+        view=part if query.summary or query.elements else bundles.body,
     )
 
 
-def _entry(stored: Stored, query: Query) -> tuple[str, str, str]:
-    text = _served(stored)
-    if query.summary or query.elements:
-        text = bundles.subset(text, summary=query.summary, elements=query.elements)
-    return stored.type, stored.id, text
+def _part(text: str, summary: str, elements: Sequence[str]) -> str:
+    return jsontext.dumps(subset(jsontext.loads(text), summary=summary, elements=elements))
 
 
 # ------------------------------------------------------------------------------------------------ one resource
@@ -329,7 +328,7 @@ def _noting(interaction: str, ref: Ref, run: Any) -> Any:
 def create(type: str) -> Response:
     """Create a resource; If-None-Exist makes it conditional."""
     criteria = request.headers.get("If-None-Exist")
-    pairs = None if criteria is None else interact.pairs_of(criteria.partition("?")[2] or criteria)
+    pairs = None if criteria is None else interact.criteria_of(criteria)
     return _wrote(interact.create(_hub(), _caller(), _type(type), _resource(type), if_none_exist=pairs))
 
 
@@ -432,8 +431,7 @@ def _history(type: str | None, id: str | None) -> Response:
 
 
 def _history_text(page: Page, links: Sequence[tuple[str, str]]) -> str:
-    entries = [(s.type, s.id, s.version, None if s.deleted else _served(s), s.method, interact.lastly(s)) for s in page.matches]
-    return bundles.history(entries, base=interact.fhir_base(_hub()), links=links, total=page.total)
+    return bundles.history(page.matches, base_url=interact.fhir_base(_hub()), links=links, total=page.total)
 
 
 # ------------------------------------------------------------------------------------------------ batch and transaction
@@ -447,13 +445,13 @@ def bundle() -> Response:
         raise Malformed("a Bundle of type batch or transaction is asked for", path="Bundle.type", hint="a single resource goes to /fhir/Type")
     entries = interact.entries(_hub(), body)
     run = interact.transaction if body["type"] == "transaction" else interact.batch
-    answers = run(_hub(), _caller(), entries, _known)
+    answers = run(_hub(), _caller(), entries)
     prefer = prefer_of(request.headers.get("Prefer", ""))
     shown = [s for e, a in zip(entries, answers, strict=True) if e.method in ("GET", "HEAD") for s in _contents(a)]
     if shown:
         _audit().shown(_who(), body["type"], shown, at=_hub().now(), correlation=g.correlation)
     told = [_told(entry, answer, prefer.returns) for entry, answer in zip(entries, answers, strict=True)]
-    return _bundle(bundles.responses(told, type=f"{body['type']}-response", base=interact.fhir_base(_hub())))
+    return _bundle(bundles.response(told, transaction=body["type"] == "transaction"))
 
 
 def _contents(answer: Answer) -> Sequence[Stored]:
@@ -462,27 +460,25 @@ def _contents(answer: Answer) -> Sequence[Stored]:
     return (answer.stored,) if answer.stored is not None else ()
 
 
-def _told(entry: interact.Entry, answer: Answer, returns: str) -> bundles.Response:
+def _told(entry: bundles.Entry, answer: Answer, returns: str) -> bundles.Answer:
+    status = f"{answer.status} {HTTPStatus(answer.status).phrase}"
     if answer.error is not None:
-        return bundles.Response(status=answer.status, outcome=jsontext.dumps(outcome.of_error(answer.error)))
+        return bundles.Answer(status, outcome=outcome.of_error(answer.error))
     if answer.found is not None:
         query, page = answer.found
-        if query is None:
-            path = f"{entry.type}/{entry.id}/_history" if entry.id else f"{entry.type}/_history"
-            return bundles.Response(status=200, resource=_history_text(page, _links(path, (), page.next)))
-        return bundles.Response(status=200, resource=_searchset(query, page, entry.type, entry.query or ()))
+        path, _, asked = entry.url.partition("?")
+        links = _links(path, interact.pairs_of(asked), page.next)
+        return bundles.Answer(status, text=_history_text(page, links) if query is None else _searchset(query, page, path, interact.pairs_of(asked)))
     if answer.stored is None:
-        return bundles.Response(status=answer.status)
+        return bundles.Answer(status)
     stored = answer.stored
-    shown = entry.method in ("GET", "HEAD") or returns == "representation"
-    return bundles.Response(
-        status=answer.status,
-        type=stored.type,
-        id=stored.id,
-        version=stored.version,
+    reading = entry.method in ("GET", "HEAD")
+    return bundles.Answer(
+        status,
+        location="" if reading else _location(stored),
+        etag=bundles.etag(stored.version),
         updated=interact.lastly(stored),
-        located=entry.method not in ("GET", "HEAD"),
-        resource=_served(stored) if shown else None,
+        text=bundles.body(stored) if reading or returns == "representation" else "",
     )
 
 
@@ -493,6 +489,12 @@ def search_all() -> Response:
 
 
 # ------------------------------------------------------------------------------------------------ operations
+
+
+@bp.post("/$process-message")
+def process_message() -> Response:
+    """Take in one message Bundle (http://hl7.org/fhir/R4/messageheader-operation-process-message.html)."""
+    return intake.process_message()
 
 
 @bp.post("/$validate")
