@@ -139,6 +139,7 @@ def _plan(hub: Hub, lane: Lane, batch: int) -> Plan | None:
             return plan
         if not tx.outbox.release(lane, now=now, pause=WAIT_MS if plan.waiting else 0):
             raise LaneLost
+        tx.outbox.wake()  # a lane that waited for this one may go on
         return None
 
 
@@ -317,7 +318,12 @@ class _Sender:
 
     def send(self) -> Results:
         results = self.results
+        until = self.talk.hub.now() + self.talk.hub.policy.lease_ms // 2
         for position, op in enumerate(self.plan.ops):
+            if self.talk.hub.now() > until:  # slow answers: record before the lease ends, then go on
+                for later_op in self.plan.ops[position:]:
+                    self._restore(later_op)
+                break
             if any(need not in self.remotes for need in op.needs):
                 self._restore(op)  # its parent was refused: planned anew, with a logical reference
                 continue
@@ -696,6 +702,7 @@ def _record(hub: Hub, lane: Lane, plan: Plan, results: Results, talk: Talk, last
             owned = tx.outbox.release(lane, now=now, pause=pause, failed=True)
         else:
             owned = tx.outbox.release(lane, now=now)
+            tx.outbox.wake()
         if not owned:
             raise LaneLost
     if results.pause is not None:

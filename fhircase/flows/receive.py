@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from fhircase.errors import Invalid, Malformed, Refused
 from fhircase.fhir import refs, times
@@ -29,6 +30,9 @@ ORDER = (
 )  # fmt: skip
 """Types in the order in which they are taken, so that most references find their target already here."""
 
+SWEEP_MS = 86_400_000
+"""Once a day every linked copy is compared by id and version."""
+
 _POLLED = "@polled"
 _SWEPT = "@swept"
 _CLIENT = "@client/"
@@ -49,18 +53,22 @@ class Collected:
     notes: list[str] = field(default_factory=list)
 
 
-def due(hub: Hub, name: str, *, every_ms: int | None = None) -> bool:
-    """Whether the partner is due for a poll; if so it is ours now: several processes share one clock in the store."""
+def due(hub: Hub, name: str) -> Literal["no", "poll", "sweep"]:
+    """Whether the partner is due for a poll or the nightly sweep; if so it is the caller's now: several processes share one
+    clock, kept in the store."""
     with hub.store.read() as tx:
         partner = tx.partners.get(name)
-        if partner is None or not _polled(partner) or not _elapsed(tx, partner, hub.now(), every_ms):
-            return False
+        if partner is None or not _polled(partner) or not _elapsed(tx, partner, hub.now()):
+            return "no"
     with hub.store.write() as tx:
         now = hub.now()
-        if not _elapsed(tx, partner, now, every_ms):
-            return False
+        if not _elapsed(tx, partner, now):
+            return "no"
         tx.links.set_cursor(name, _POLLED, str(now))
-        return True
+        swept = tx.links.cursor(name, _SWEPT)
+        if swept is None:
+            tx.links.set_cursor(name, _SWEPT, str(now))
+        return "sweep" if swept is not None and now - int(swept) >= SWEEP_MS else "poll"
 
 
 def collect(hub: Hub, name: str, *, sweep: bool = False) -> Collected:
@@ -452,10 +460,9 @@ def _polled(partner: Partner) -> bool:
     return bool(partner.base_url) and not partner.paused and bool(partner.take) and partner.fhir_version == "R4"
 
 
-def _elapsed(tx: Tx, partner: Partner, now: int, every_ms: int | None) -> bool:
+def _elapsed(tx: Tx, partner: Partner, now: int) -> bool:
     last = tx.links.cursor(partner.name, _POLLED)
-    period = int(partner.poll_seconds * 1000) if every_ms is None else every_ms
-    return last is None or now - int(last) >= period or now < int(last)
+    return last is None or now - int(last) >= int(partner.poll_seconds * 1000) or now < int(last)
 
 
 def _pause(hub: Hub, retry_after: float | None) -> int:
