@@ -30,7 +30,7 @@ class Api:
             self.session.headers["Authorization"] = f"Bearer {key}"
         self.session.headers.update(headers or {})
 
-    def call(self, method: str, path: str, body: Any = None, *, expect: tuple[int, ...] = (200, 201, 202, 204), **headers: str) -> requests.Response:
+    def call(self, method: str, path: str, body: Any = None, *, **headers: str) -> requests.Response:
         url = path if path.startswith("http") else self.base + path
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         data: bytes | None = None
@@ -41,7 +41,7 @@ class Api:
             kind = "application/fhir+json" if isinstance(body, dict) and "resourceType" in body else "application/json"
             sent.setdefault("Content-Type", kind)
         response = self.session.request(method, url, data=data, headers=sent, timeout=30, allow_redirects=False)
-        if response.status_code not in expect:
+        if response.status_code not in (200, 201, 202, 204):
             raise Unexpected(f"{method} {url} answered {response.status_code}: {response.text[:600]}")
         return response
 

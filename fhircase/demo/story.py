@@ -210,7 +210,7 @@ class Story:
         goal["achievementStatus"] = {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/goal-achievement", "code": "achieved", "display": "Achieved"}]}
         self.cast.servers[RIVERSIDE].edit(goal)
         for name in (MERCY, HOMEWARD):
-            got = wait_for(f"the goal achieved at {name}", lambda name=name: _achieved(self.held(name, "Goal", self.goal)), self.cast.patience)
+            got = self.shows(name, "Goal", self.goal, "the goal achieved", _achieved)
             self.told(name, f"Goal {got['lifecycleStatus']}, {got['achievementStatus']['coding'][0]['code']}")
 
     def disjoint_edits_join(self) -> None:
@@ -221,11 +221,7 @@ class Story:
         self.cast.servers[MERCY].edit(ours | {"priority": "urgent"})
         self.cast.servers[HOMEWARD].edit(theirs | {"patientInstruction": "Visits on Monday and Thursday"})
         for name in (MERCY, RIVERSIDE, HOMEWARD):
-            got = wait_for(
-                f"both edits at {name}",
-                lambda name=name: _both(self.held(name, "ServiceRequest", service)),
-                self.cast.patience,
-            )
+            got = self.shows(name, "ServiceRequest", service, "both edits", _both)
             self.told(name, f"ServiceRequest priority {got['priority']}, instruction “{got['patientInstruction']}”")
 
     def conflict_is_reviewed(self) -> None:
@@ -245,7 +241,7 @@ class Story:
         self.cast.hub.call("POST", f"/reviews/{review['id']}/settle", {"take": "ours"})
         chosen = self.cast.hub.get(f"/fhir/ServiceRequest/{service}")["priority"]
         for name in (MERCY, RIVERSIDE, HOMEWARD):
-            wait_for(f"the settled value at {name}", lambda name=name: self.held(name, "ServiceRequest", service).get("priority") == chosen, self.cast.patience)
+            self.shows(name, "ServiceRequest", service, "the settled value", lambda held: held.get("priority") == chosen)
             self.told(name, f"ServiceRequest priority {chosen}")
 
     def hub_is_killed(self) -> None:
@@ -256,7 +252,7 @@ class Story:
         manager.call("PATCH", f"{path}/plan", {"title": "Home after stroke"})
         self.cast.crash()
         for name in (MERCY, RIVERSIDE, HOMEWARD):
-            wait_for(f"the title at {name}", lambda name=name: self.held(name, "CarePlan", self.plan).get("title") == "Home after stroke", self.cast.patience * 2)
+            self.shows(name, "CarePlan", self.plan, "the new title", lambda held: held.get("title") == "Home after stroke")
             self.told(name, "CarePlan title “Home after stroke”")
 
     def webhooks(self) -> None:
@@ -287,6 +283,17 @@ class Story:
         """Wait until the partner's server holds our resource; return its copy."""
         found: Resource = wait_for(f"{type_} at {name}", lambda: self.find(name, type_, id_), self.cast.patience)
         return found
+
+    def shows(self, name: str, type_: str, id_: str, what: str, test: Callable[[Resource], bool]) -> Resource:
+        """Wait until the partner's copy passes ``test``; return it."""
+        deadline = time.monotonic() + self.cast.patience
+        while True:
+            found = self.find(name, type_, id_)
+            if found is not None and test(found):
+                return found
+            if time.monotonic() > deadline:
+                raise Unexpected(f"waited {self.cast.patience:.0f} s in vain for {what} at {name}")
+            time.sleep(0.1)
 
     def held(self, name: str, type_: str, id_: str) -> Resource:
         found = self.find(name, type_, id_)
@@ -349,13 +356,13 @@ def _nonempty(bundle: Resource) -> Resource | None:
     return bundle if bundle.get("entry") else None
 
 
-def _achieved(goal: Resource) -> Resource | None:
+def _achieved(goal: Resource) -> bool:
     codes = [c.get("code") for c in goal.get("achievementStatus", {}).get("coding", ())]
-    return goal if "achieved" in codes and goal["lifecycleStatus"] == "completed" else None
+    return "achieved" in codes and goal["lifecycleStatus"] == "completed"
 
 
-def _both(service: Resource) -> Resource | None:
-    return service if service.get("priority") == "urgent" and service.get("patientInstruction") else None
+def _both(service: Resource) -> bool:
+    return service.get("priority") == "urgent" and "patientInstruction" in service
 
 
 def _value(review: Mapping[str, Any], side: str) -> Any:

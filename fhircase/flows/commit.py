@@ -237,7 +237,20 @@ def _differs(draft: Draft) -> bool:
         return True
     if draft.write.case and draft.before.case != draft.case:
         return True
-    return bool(equal.token_differences(draft.body, draft.before.body))
+    return not _same(stamp.unstamped(draft.body), stamp.unstamped(draft.before.body))
+
+
+def _same(one: object, other: object) -> bool:
+    """Equal to the token: 72.50 is not 72.5, and true is not 1 (DECISIONS 12); the order of members does not count."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_same(value, other[name]) for name, value in one.items())
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_same, one, other))
+    if isinstance(one, jsontext.Number):
+        return str(one) == str(other)
+    return one == other
 
 
 def _record(draft: Draft, place: Stamp) -> Record:
@@ -330,7 +343,7 @@ def _unwiden(change: Change, draft: Draft, reviews: list[Review]) -> Draft:
         return draft
     body, before = draft.body, draft.before.body
     element = ""
-    if draft.write.type in GUARDED and equal.differences(body, before):
+    if draft.write.type in GUARDED and equal.differing(body, before):
         element, body = draft.write.type, before
     elif draft.write.type == "CareTeam" and grants.members(body) != grants.members(before):
         element, body = "CareTeam.participant", {**body, "participant": before.get("participant", [])}
