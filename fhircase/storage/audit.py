@@ -42,7 +42,8 @@ class SqlAudit:
         clients = {(client, n): None for (n, _), entry in zip(made, entries) for client in entry.clients}
         session.many("INSERT INTO audit_client (client, n) VALUES (?, ?)", list(clients))
         session.run(
-            "INSERT INTO audit_chain (batch, last, before, hash) VALUES (?, ?, ?, ?)", (batch, made[-1][0], before, _hash(before, batch, made))
+            "INSERT INTO audit_chain (batch, last, before, hash) VALUES (?, ?, ?, ?)",
+            (batch, made[-1][0], before, _hash(before, batch, made)),
         )
 
     def list(
@@ -85,9 +86,7 @@ class SqlAudit:
                     return first
                 previous = (batch, last, hash)
             at = chain[-1][0]
-        stray = self._session.one(
-            "SELECT min(a.n) FROM audit a WHERE NOT EXISTS (SELECT 1 FROM audit_chain c WHERE c.batch = a.batch)"
-        )
+        stray = self._session.one("SELECT min(a.n) FROM audit a WHERE NOT EXISTS (SELECT 1 FROM audit_chain c WHERE c.batch = a.batch)")
         return None if stray is None or stray[0] is None else int(stray[0])
 
 
@@ -100,5 +99,5 @@ def _hash(before: str, batch: int, rows: Sequence[tuple[int, str]]) -> str:
 
 
 def _entry(text: str) -> AuditEntry:
-    values: list[Any] = unpack(text)
-    return AuditEntry(*(tuple(value) if isinstance(value, list) else value for value in values))
+    values: Any = [tuple(value) if isinstance(value, list) else value for value in unpack(text)]
+    return AuditEntry(*values)

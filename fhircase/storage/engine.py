@@ -23,7 +23,8 @@ from typing import Any, Protocol
 
 from sqlalchemy import create_engine
 from sqlalchemy.engine import URL, Engine, make_url
-from sqlalchemy.exc import DBAPIError, TimeoutError as PoolTimeout
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import QueuePool
 
 from fhircase.errors import Conflict, Unavailable
@@ -245,12 +246,22 @@ class Sqlite:
         self._writers = _Writers(path + "-writer")
         self._bell = Bell()
         self._readers: Engine = create_engine(
-            "sqlite://", creator=lambda: self._connect(path, query_only=True), module=self.errors, poolclass=QueuePool,
-            pool_size=POOL, max_overflow=POOL, pool_reset_on_return=None,
+            "sqlite://",
+            creator=lambda: self._connect(path, query_only=True),
+            module=self.errors,
+            poolclass=QueuePool,
+            pool_size=POOL,
+            max_overflow=POOL,
+            pool_reset_on_return=None,
         )
         self._writer: Engine = create_engine(
-            "sqlite://", creator=lambda: self._connect(path, query_only=False), module=self.errors, poolclass=QueuePool,
-            pool_size=2, max_overflow=POOL, pool_reset_on_return=None,
+            "sqlite://",
+            creator=lambda: self._connect(path, query_only=False),
+            module=self.errors,
+            poolclass=QueuePool,
+            pool_size=2,
+            max_overflow=POOL,
+            pool_reset_on_return=None,
         )
         self._watch_lock = threading.Lock()
         self._watcher: Any = None
@@ -341,7 +352,13 @@ class Postgres:
         self.errors: Any = psycopg
         self._dsn = url.set(drivername="postgresql").render_as_string(hide_password=False)
         self._engine: Engine = create_engine(
-            url, creator=self._connect, poolclass=QueuePool, pool_size=pool, max_overflow=pool, pool_timeout=BUSY_SECONDS, pool_reset_on_return=None
+            url,
+            creator=self._connect,
+            poolclass=QueuePool,
+            pool_size=pool,
+            max_overflow=pool,
+            pool_timeout=BUSY_SECONDS,
+            pool_reset_on_return=None,
         )
         self._bell = Bell()
         self._ear: threading.Thread | None = None

@@ -10,7 +10,8 @@ from fhircase.storage.listing import Listing
 from fhircase.storage.packed import clean, pack, unpack
 
 _COLUMNS = (
-    "n, id, partner, kind, key, digest, received, raw, head, content_type, control_id, event, state, code, answer, became, problems, client, replays"
+    "n, id, partner, kind, key, digest, received, raw, head, content_type, control_id, event, state, code, answer,"
+    " became, problems, client, replays"
 )
 _SELECT = f"SELECT {_COLUMNS} FROM message"
 
@@ -43,8 +44,16 @@ class SqlInbox:
             raise LookupError("no such message")
 
     def list(
-        self, *, partner: str | None = None, control_id: str | None = None, client: str | None = None, state: str | None = None,
-        since: int | None = None, until: int | None = None, cursor: str | None = None, count: int = 50,
+        self,
+        *,
+        partner: str | None = None,
+        control_id: str | None = None,
+        client: str | None = None,
+        state: str | None = None,
+        since: int | None = None,
+        until: int | None = None,
+        cursor: str | None = None,
+        count: int = 50,
     ) -> tuple[Sequence[Message], str | None]:
         """Newest first. ``since`` inclusive, ``until`` exclusive, on the time received."""
         listing = Listing("messages", _SELECT)
@@ -94,8 +103,44 @@ def _values(message: Message) -> Row:
 
 
 def _message(row: Row) -> Message:
-    (_, id, partner, kind, key, digest, received, raw, head, content_type, control_id, event, state, code, answer, became, problems, client, replays) = row
+    (
+        _,
+        id,
+        partner,
+        kind,
+        key,
+        digest,
+        received,
+        raw,
+        head,
+        content_type,
+        control_id,
+        event,
+        state,
+        code,
+        answer,
+        became,
+        problems,
+        client,
+        replays,
+    ) = row
     return Message(
-        id, partner, kind, key, digest, received, None if raw is None else bytes(raw), bytes(head), content_type, control_id, event, state, code,
-        bytes(answer), tuple(unpack(became)), tuple(unpack(problems)), client, replays,
+        id,
+        partner,
+        kind,
+        key,
+        digest,
+        received,
+        None if raw is None else bytes(raw),
+        bytes(head),
+        content_type,
+        control_id,
+        event,
+        state,
+        code,
+        bytes(answer),
+        tuple(unpack(became)),
+        tuple(unpack(problems)),
+        client,
+        replays,
     )

@@ -25,7 +25,8 @@ class SqlKeys:
     def add(self, key: Key) -> None:
         """Raises Conflict when the id or the digest is taken."""
         self._session.run(
-            "INSERT INTO api_key (id, name, digest, partner, user_name, scopes, admin, created, revoked) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO api_key (id, name, digest, partner, user_name, scopes, admin, created, revoked)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (key.id, key.name, key.digest, key.partner, key.user, pack(key.scopes), int(key.admin), key.created, key.revoked),
         )
 

@@ -71,7 +71,8 @@ class SqlLinks:
 
     def set_cursor(self, partner: str, type: str, value: str) -> None:
         self._session.run(
-            "INSERT INTO sync_cursor (partner, type, value) VALUES (?, ?, ?) ON CONFLICT (partner, type) DO UPDATE SET value = excluded.value",
+            "INSERT INTO sync_cursor (partner, type, value) VALUES (?, ?, ?)"
+            " ON CONFLICT (partner, type) DO UPDATE SET value = excluded.value",
             (partner, type, clean(value)),
         )
 
@@ -84,19 +85,38 @@ class SqlLedger:
 
     def add(self, exchanges: Sequence[Exchange]) -> None:
         self._session.many(
-            "INSERT INTO exchange (partner, at, direction, verb, ref, remote, status, outcome, correlation, detail) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO exchange (partner, at, direction, verb, ref, remote, status, outcome, correlation, detail)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [
-                (e.partner, e.at, e.direction, e.verb, clean(e.ref), clean(e.remote), e.status, clean(e.outcome), e.correlation, pack(e.detail))
+                (
+                    e.partner,
+                    e.at,
+                    e.direction,
+                    e.verb,
+                    clean(e.ref),
+                    clean(e.remote),
+                    e.status,
+                    clean(e.outcome),
+                    e.correlation,
+                    pack(e.detail),
+                )
                 for e in exchanges
             ],
         )
 
     def list(self, partner: str, *, cursor: str | None = None, count: int = 50) -> tuple[Sequence[Exchange], str | None]:
         """Newest first."""
-        listing = Listing("ledger", "SELECT n, partner, at, direction, verb, ref, remote, status, outcome, correlation, detail FROM exchange")
+        listing = Listing(
+            "ledger", "SELECT n, partner, at, direction, verb, ref, remote, status, outcome, correlation, detail FROM exchange"
+        )
         listing.where("partner = ?", partner)
         found, following = listing.rows(self._session, cursor, count)
-        return [Exchange(*row[1:10], detail=unpack(row[10]), id=row[0]) for row in found], following
+        return [_exchange(row) for row in found], following
+
+
+def _exchange(row: Row) -> Exchange:
+    n, partner, at, direction, verb, ref, remote, status, outcome, correlation, detail = row
+    return Exchange(partner, at, direction, verb, ref, remote, status, outcome, correlation, unpack(detail), n)
 
 
 def _link(row: Row) -> Link:

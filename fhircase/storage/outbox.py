@@ -73,7 +73,9 @@ class SqlOutbox:
         self._session.many(_MARK, made)
 
     def marks(self, lane: Lane, limit: int) -> Sequence[Mark]:
-        found = self._session.all("SELECT partner, ref, rev FROM mark WHERE lane = ? AND parked IS NULL ORDER BY n LIMIT ?", (lane.key, limit))
+        found = self._session.all(
+            "SELECT partner, ref, rev FROM mark WHERE lane = ? AND parked IS NULL ORDER BY n LIMIT ?", (lane.key, limit)
+        )
         return [Mark(partner, Ref.of(ref), rev) for partner, ref, rev in found]
 
     def clear(self, marks: Sequence[Mark]) -> None:
@@ -91,24 +93,24 @@ class SqlOutbox:
         """Lanes take turns. On PostgreSQL leases run by the database's clock, on SQLite by ``now``."""
         postgres = self._session.dialect.postgres
         clock, clock_args = (_CLOCK, ()) if postgres else ("?", (now,))
-        found = self._session.one(
-            _CLAIMABLE.format(kinds=", ".join("?" * len(kinds)), clock=clock), (*kinds, *clock_args, now, now, now)
-        )
+        found = self._session.one(_CLAIMABLE.format(kinds=", ".join("?" * len(kinds)), clock=clock), (*kinds, *clock_args, now, now, now))
         if found is None:
             return None
         row = self._session.one(_CLAIM.format(clock=clock), (me, *clock_args, lease, found[0]))
         return Lane(*row) if row else None
 
     def release(self, lane: Lane, *, now: int, pause: int = 0, failed: bool = False) -> bool:
+        fails = "fails + 1" if failed else "0"
         return 1 == self._session.run(
-            f"UPDATE lane SET owner = NULL, lease = 0, not_before = ?, fails = {'fails + 1' if failed else '0'} WHERE key = ? AND fence = ?",
+            f"UPDATE lane SET owner = NULL, lease = 0, not_before = ?, fails = {fails} WHERE key = ? AND fence = ?",
             (now + pause if pause else 0, lane.key, lane.fence),
         )
 
     def renew(self, lane: Lane, now: int, lease: int) -> bool:
         clock, clock_args = (_CLOCK, ()) if self._session.dialect.postgres else ("?", (now,))
         return 1 == self._session.run(
-            f"UPDATE lane SET lease = {clock} + ? WHERE key = ? AND fence = ? AND owner IS NOT NULL", (*clock_args, lease, lane.key, lane.fence)
+            f"UPDATE lane SET lease = {clock} + ? WHERE key = ? AND fence = ? AND owner IS NOT NULL",
+            (*clock_args, lease, lane.key, lane.fence),
         )
 
     def status(self) -> Sequence[Mapping[str, Any]]:
@@ -119,7 +121,8 @@ class SqlOutbox:
             " ELSE (SELECT count(*) FROM delivery d WHERE d.lane = l.key AND d.state = 'ready') END,"
             " CASE WHEN l.kind = 'fhir' THEN (SELECT count(*) FROM mark m WHERE m.lane = l.key AND m.parked IS NOT NULL) ELSE 0 END,"
             " CASE WHEN l.kind = 'fhir' THEN (SELECT m.at FROM mark m WHERE m.lane = l.key AND m.parked IS NULL ORDER BY m.n LIMIT 1)"
-            " ELSE (SELECT e.at FROM delivery d JOIN event e ON e.n = d.event WHERE d.lane = l.key AND d.state = 'ready' ORDER BY d.n LIMIT 1) END,"
+            " ELSE (SELECT e.at FROM delivery d JOIN event e ON e.n = d.event"
+            " WHERE d.lane = l.key AND d.state = 'ready' ORDER BY d.n LIMIT 1) END,"
             " l.not_before, l.fails, l.owner FROM lane l ORDER BY l.key"
         )
         names = ("key", "target", "kind", "waiting", "parked", "oldest", "not_before", "fails", "owner")
@@ -156,13 +159,21 @@ class SqlOutbox:
         if not clients or not partners:
             return set()
         lists = (self._session.array(sorted(clients)), self._session.array(sorted(partners)))
-        return {(row[0], row[1]) for row in self._session.all("SELECT DISTINCT partner, client FROM access WHERE client IN LIST(?) AND partner IN LIST(?)", lists)}
+        return {
+            (row[0], row[1])
+            for row in self._session.all(
+                "SELECT DISTINCT partner, client FROM access WHERE client IN LIST(?) AND partner IN LIST(?)", lists
+            )
+        }
 
     def _deliver(self, wanted: Sequence[tuple[Endpoint, Event]]) -> None:
         if not wanted:
             return
         session = self._session
-        numbers = {row[0]: row[1] for row in session.all("SELECT id, n FROM event WHERE id IN LIST(?)", (session.array({e.id for _, e in wanted}),))}
+        numbers = {
+            row[0]: row[1]
+            for row in session.all("SELECT id, n FROM event WHERE id IN LIST(?)", (session.array({e.id for _, e in wanted}),))
+        }
         lanes: dict[str, Row] = {}
         made: list[Row] = []
         for endpoint, event in wanted:
@@ -180,16 +191,20 @@ class SqlOutbox:
 
     def delivered(self, ids: Sequence[int], status: int, now: int) -> None:
         self._session.many(
-            "UPDATE delivery SET state = 'delivered', attempts = attempts + 1, last_status = ?, last_problem = NULL, last_at = ? WHERE n = ?",
+            "UPDATE delivery SET state = 'delivered', attempts = attempts + 1, last_status = ?, last_problem = NULL, last_at = ?"
+            " WHERE n = ?",
             [(status, now, id) for id in ids],
         )
 
     def dropped(self, ids: Sequence[int], why: str, now: int) -> None:
-        self._session.many("UPDATE delivery SET state = 'dropped', last_problem = ?, last_at = ? WHERE n = ?", [(clean(why), now, id) for id in ids])
+        self._session.many(
+            "UPDATE delivery SET state = 'dropped', last_problem = ?, last_at = ? WHERE n = ?", [(clean(why), now, id) for id in ids]
+        )
 
     def failed(self, id: int, *, status: int | None, problem: str, now: int, not_before: int, dead: bool) -> None:
         self._session.run(
-            "UPDATE delivery SET state = ?, attempts = attempts + 1, last_status = ?, last_problem = ?, last_at = ?, not_before = ? WHERE n = ?",
+            "UPDATE delivery SET state = ?, attempts = attempts + 1, last_status = ?, last_problem = ?, last_at = ?, not_before = ?"
+            " WHERE n = ?",
             ("dead" if dead else "ready", status, clean(problem), now, not_before, id),
         )
 
@@ -224,7 +239,8 @@ class SqlOutbox:
         else:
             bounds, args = _between(since, until)
             made = session.run(
-                f"{reset} AND (state = 'dead' OR (state = 'ready' AND attempts > 0)) AND event IN (SELECT e.n FROM event e WHERE e.n = delivery.event{bounds})",
+                f"{reset} AND (state = 'dead' OR (state = 'ready' AND attempts > 0))"
+                f" AND EXISTS (SELECT 1 FROM event e WHERE e.n = delivery.event{bounds})",
                 (endpoint, *args),
             )
             made += self._catch_up(endpoint, bounds, args)
@@ -299,5 +315,7 @@ def _delivery(row: Row) -> Delivery:
 
 
 def _endpoint(text: str) -> Endpoint:
-    doc: dict[str, Any] = {name: value for name, value in unpack(text).items() if name in _ENDPOINT_FIELDS}
-    return Endpoint(**{name: tuple(value) if isinstance(value, list) else value for name, value in doc.items()})
+    doc: Any = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in unpack(text).items() if name in _ENDPOINT_FIELDS
+    }
+    return Endpoint(**doc)

@@ -29,7 +29,8 @@ class SqlPartners:
 
     def save(self, partner: Partner) -> None:
         self._session.run(
-            "INSERT INTO partner (name, paused, doc) VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE SET paused = excluded.paused, doc = excluded.doc",
+            "INSERT INTO partner (name, paused, doc) VALUES (?, ?, ?)"
+            " ON CONFLICT (name) DO UPDATE SET paused = excluded.paused, doc = excluded.doc",
             (partner.name, int(partner.paused), pack(asdict(partner))),
         )
 

@@ -27,12 +27,13 @@ _NEW_RESOURCE = (
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _UPDATE_RESOURCE = (
-    "UPDATE resource SET vid = ?, version = ?, updated = ?, deleted = ?, client = ?, case_id = ?, creator = ?, sensitive = ?, visible_from = ?,"
-    " indexed = ? WHERE rid = ?"
+    "UPDATE resource SET vid = ?, version = ?, updated = ?, deleted = ?, client = ?, case_id = ?, creator = ?, sensitive = ?,"
+    " visible_from = ?, indexed = ? WHERE rid = ?"
 )
 _CLAIM = "INSERT INTO claim (type, system, value, rid) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
 _GRANT = (
-    "INSERT INTO access (partner, client, case_id, kind, item_type, item_id, since, until, stamped, start) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    "INSERT INTO access (partner, client, case_id, kind, item_type, item_id, since, until, stamped, start)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
     " ON CONFLICT (partner, case_id, client, kind, item_id, item_type, since) DO UPDATE SET until = excluded.until,"
     # one that had ended and begins again is seen anew from now on
     " stamped = CASE WHEN access.until <= excluded.stamped AND excluded.until > access.until THEN excluded.stamped ELSE access.stamped END,"
@@ -74,8 +75,16 @@ class SqlPlans:
         return Search(viewer, query).page(self._session)
 
     def history(
-        self, viewer: Viewer, type: str | None, id: str | None, *, since: int | None, at: tuple[int, int] | None = None,
-        count: int, cursor: str | None, total: bool = False,
+        self,
+        viewer: Viewer,
+        type: str | None,
+        id: str | None,
+        *,
+        since: int | None,
+        at: tuple[int, int] | None = None,
+        count: int,
+        cursor: str | None,
+        total: bool = False,
     ) -> Page:
         where: list[str] = []
         args: list[Any] = []
@@ -113,7 +122,8 @@ class SqlPlans:
             where.append(f"({effective} < ? OR ({effective} = ? AND v.vid < ?))")
             args += [time, time, vid]
         got = self._session.all(
-            f"{opening}SELECT {rows.columns(effective)} FROM {source}{_where(where)} ORDER BY {effective} DESC, v.vid DESC LIMIT ?", (*args, count + 1)
+            f"{opening}SELECT {rows.columns(effective)} FROM {source}{_where(where)} ORDER BY {effective} DESC, v.vid DESC LIMIT ?",
+            (*args, count + 1),
         )
         next_ = None
         if len(got) > count:
@@ -210,7 +220,21 @@ class SqlPlans:
             if before is None:
                 rid = place
                 fresh.append(
-                    (rid, place, record.type, record.id, record.version, stamp.at, deleted, client, record.case, record.creator, sensitive, stamp.at, digest)
+                    (
+                        rid,
+                        place,
+                        record.type,
+                        record.id,
+                        record.version,
+                        stamp.at,
+                        deleted,
+                        client,
+                        record.case,
+                        record.creator,
+                        sensitive,
+                        stamp.at,
+                        digest,
+                    )
                 )
                 differs = True
             else:
@@ -280,7 +304,9 @@ class SqlPlans:
             ],
         )
 
-    def grants(self, *, partner: str | None = None, client: str | None = None, case: str | None = None, at: int | None = None) -> Sequence[Grant]:
+    def grants(
+        self, *, partner: str | None = None, client: str | None = None, case: str | None = None, at: int | None = None
+    ) -> Sequence[Grant]:
         """``at``: only those in force then."""
         where: list[str] = []
         args: list[Any] = []
@@ -291,7 +317,9 @@ class SqlPlans:
         if at is not None:
             where.append("since <= ? AND until > ?")
             args += [at, at]
-        found = self._session.all(f"SELECT partner, client, case_id, kind, since, until, item_type, item_id FROM access{_where(where)} ORDER BY n", args)
+        found = self._session.all(
+            f"SELECT partner, client, case_id, kind, since, until, item_type, item_id FROM access{_where(where)} ORDER BY n", args
+        )
         return [
             Grant(
                 row[0],

@@ -12,7 +12,8 @@ from fhircase.storage.listing import Listing
 from fhircase.storage.packed import clean, clean_or_none, pack, unpack, unpack_or_none
 
 _SELECT = (
-    "SELECT n, id, kind, key, what, hint, subject, client, case_id, partner, holds, detail, opened, message, settled, settled_by, resolution FROM review"
+    "SELECT n, id, kind, key, what, hint, subject, client, case_id, partner, holds, detail, opened,"
+    " message, settled, settled_by, resolution FROM review"
 )
 _OPEN = (
     "INSERT INTO review (id, kind, key, what, hint, subject, client, case_id, partner, holds, detail, opened, message)"
@@ -58,12 +59,19 @@ class SqlReviews:
     def settle(self, id: str, *, at: int, by: str, resolution: Mapping[str, Any]) -> None:
         """One that is settled already stays as it is."""
         self._session.run(
-            "UPDATE review SET settled = ?, settled_by = ?, resolution = ? WHERE id = ? AND settled IS NULL", (at, clean(by), pack(resolution), id)
+            "UPDATE review SET settled = ?, settled_by = ?, resolution = ? WHERE id = ? AND settled IS NULL",
+            (at, clean(by), pack(resolution), id),
         )
 
     def list(
-        self, *, state: Literal["open", "settled", "all"] = "open", kind: str | None = None, client: str | None = None, case: str | None = None,
-        cursor: str | None = None, count: int = 50,
+        self,
+        *,
+        state: Literal["open", "settled", "all"] = "open",
+        kind: str | None = None,
+        client: str | None = None,
+        case: str | None = None,
+        cursor: str | None = None,
+        count: int = 50,
     ) -> tuple[Sequence[OpenReview], str | None]:
         """Newest first."""
         listing = Listing("reviews", _SELECT)
@@ -77,7 +85,9 @@ class SqlReviews:
 
     def holds(self, refs: Iterable[Ref]) -> Mapping[Ref, frozenset[str]]:
         wanted = self._session.array(sorted({str(ref) for ref in refs}))
-        found = self._session.all("SELECT subject, holds FROM review WHERE settled IS NULL AND holds IS NOT NULL AND subject IN LIST(?)", (wanted,))
+        found = self._session.all(
+            "SELECT subject, holds FROM review WHERE settled IS NULL AND holds IS NOT NULL AND subject IN LIST(?)", (wanted,)
+        )
         held: dict[Ref, set[str]] = {}
         for subject, element in found:
             held.setdefault(Ref.of(subject), set()).add(element)

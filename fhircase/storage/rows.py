@@ -43,7 +43,8 @@ _BOUND = 2**62
 def columns(effective: str) -> str:
     """What ``stored`` reads, from ``resource r`` and ``version v``."""
     return (
-        f"r.type, r.id, v.version, v.updated, v.vid, v.deleted, r.client, r.case_id, r.creator, v.text, {effective}, v.method, r.sensitive, v.mark"
+        "r.type, r.id, v.version, v.updated, v.vid, v.deleted, r.client, r.case_id, r.creator, v.text,"
+        f" {effective}, v.method, r.sensitive, v.mark"
     )
 
 
@@ -51,7 +52,20 @@ def stored(row: Row) -> Stored:
     """``row`` begins with ``columns``."""
     type, id, version, updated, vid, deleted, client, case, creator, text, effective, method, sensitive, mark = row[:WIDTH]
     return Stored(
-        type, id, version, updated, vid >> ORDINAL_BITS, bool(deleted), client, case, creator, text, effective, method, bool(sensitive), mark
+        type,
+        id,
+        version,
+        updated,
+        vid >> ORDINAL_BITS,
+        bool(deleted),
+        client,
+        case,
+        creator,
+        text,
+        effective,
+        method,
+        bool(sensitive),
+        mark,
     )
 
 

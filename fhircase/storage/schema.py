@@ -15,7 +15,11 @@ FOREVER = 2**62
 """An open end in ``access.until``, and the visibility time of what no path makes visible."""
 
 metadata = MetaData(
-    naming_convention={"ix": "ix_%(table_name)s_%(column_0_N_name)s", "uq": "uq_%(table_name)s_%(column_0_N_name)s", "pk": "pk_%(table_name)s"}
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
 )
 
 _TEXT: TypeEngine[str] = Text().with_variant(TEXT(collation="C"), "postgresql")
@@ -103,7 +107,14 @@ ix_reference = _index("ix_reference", (_text("system"), _text("code"), _text("te
 ix_quantity = _index("ix_quantity", (_int("low"), _text("system"), _text("code"), _text("text")), ("low",))
 
 claim = Table(
-    "claim", metadata, _text("type"), _text("system"), _text("value"), _int("rid"), PrimaryKeyConstraint("type", "value", "system"), Index(None, "rid"),
+    "claim",
+    metadata,
+    _text("type"),
+    _text("system"),
+    _text("value"),
+    _int("rid"),
+    PrimaryKeyConstraint("type", "value", "system"),
+    Index(None, "rid"),
     sqlite_with_rowid=False,
 )
 
@@ -159,7 +170,15 @@ message = Table(
 )
 
 visit_event = Table(
-    "visit_event", metadata, _serial("n"), _text("visit"), _text("message"), _text("event"), _int("at"), _text("facts"), Index(None, "visit")
+    "visit_event",
+    metadata,
+    _serial("n"),
+    _text("visit"),
+    _text("message"),
+    _text("event"),
+    _int("at"),
+    _text("facts"),
+    Index(None, "visit"),
 )
 
 lane = Table(
@@ -224,7 +243,9 @@ delivery = Table(
     _text("last_problem", null=True),
     _int("last_at", null=True),
     Index("ix_delivery_lane_ready", "lane", "n", sqlite_where=Column("state") == "ready", postgresql_where=Column("state") == "ready"),
-    Index("ix_delivery_lane_due", "lane", "not_before", sqlite_where=Column("state") == "ready", postgresql_where=Column("state") == "ready"),
+    Index(
+        "ix_delivery_lane_due", "lane", "not_before", sqlite_where=Column("state") == "ready", postgresql_where=Column("state") == "ready"
+    ),
     Index(None, "endpoint", "n"),
     Index(None, "event"),
 )

@@ -56,9 +56,17 @@ def condition(type: str, test: Test) -> Condition:
     for how, value in test.values:
         part = compare(test, how, value, args)
         parts.append(part)
-    any_of = parts[0] if len(parts) == 1 else "(" + " OR ".join(parts) + ")"
+    any_of = _any(parts)
     negative = test.modifier == "not"
     return Condition(table, f"t.name = ? AND {any_of}", tuple(args), negative, 9 if negative else _rank(test))
+
+
+def _any(parts: Sequence[str]) -> str:
+    """``parts`` joined by OR, in groups: SQLite takes expressions 1,000 deep."""
+    while len(parts) > 1:
+        groups = [parts[at : at + 100] for at in range(0, len(parts), 100)]
+        parts = [group[0] if len(group) == 1 else f"({' OR '.join(group)})" for group in groups]
+    return parts[0]
 
 
 def _rank(test: Test) -> int:
@@ -70,7 +78,11 @@ def _rank(test: Test) -> int:
 
 
 def _unknown(test: Test, what: str) -> Invalid:
-    return Invalid(f"'{what}' is not supported on {test.param}", path=test.param, hint="leave it out", )
+    return Invalid(
+        f"'{what}' is not supported on {test.param}",
+        path=test.param,
+        hint="leave it out",
+    )
 
 
 def _starts(column: str, text: str, args: Args) -> str:
@@ -116,7 +128,10 @@ def _uri(test: Test, how: str, value: IndexValue, args: Args) -> str:
 def _string(test: Test, how: str, value: IndexValue, args: Args) -> str:
     if test.modifier == "exact":
         args.append(rows.text(value.code))
-        return "t.code = ?"
+        if not value.text:
+            return "t.code = ?"
+        args.append(rows.text(value.text))
+        return "(t.code = ? AND t.text = ?)"
     text = rows.text(value.text)
     if test.modifier == "contains":
         args.append(f"%{_like(text)}%")
@@ -129,7 +144,9 @@ def _string(test: Test, how: str, value: IndexValue, args: Args) -> str:
 def _reference(test: Test, how: str, value: IndexValue, args: Args) -> str:
     if test.modifier == "identifier":
         if how == "system":
-            return "t.text <> '' AND " + _starts("t.text", value.text if value.text.endswith("|") else f"{value.system or value.text}|", args)
+            return "t.text <> '' AND " + _starts(
+                "t.text", value.text if value.text.endswith("|") else f"{value.system or value.text}|", args
+            )
         if how == "code":
             args.append(f"%|{_like((value.text or value.code).removeprefix('|'))}")
             return "t.text <> '' AND t.text LIKE ? ESCAPE '!'"
@@ -252,7 +269,9 @@ class Search:
             else:
                 name = f"{self._query.type}.{param}"
                 pick, none_number, none_text = ("max", -FOREVER, "''") if down else ("min", FOREVER, f"'{_LAST}'")
-                number = ", ".join(f"(SELECT {pick}(t.low) FROM {table} t WHERE t.rid = r.rid AND t.name = ?)" for table in ("ix_date", "ix_quantity"))
+                number = ", ".join(
+                    f"(SELECT {pick}(t.low) FROM {table} t WHERE t.rid = r.rid AND t.name = ?)" for table in ("ix_date", "ix_quantity")
+                )
                 text = ", ".join(
                     f"(SELECT {pick}(t.{column}) FROM {table} t WHERE t.rid = r.rid AND t.name = ?)"
                     for table, column in (("ix_string", "text"), ("ix_token", "code"), ("ix_reference", "code"))
@@ -276,9 +295,9 @@ class Search:
             where.append(made.driver() if drives else made.filter())
             args += made.args
         for test in self._chains:
-            sql, more = self._chain(test)
+            sql, chained = self._chain(test)
             where.append(sql)
-            args += more
+            args += chained
         key_args: Args = []
         key_columns = ""
         for place, (expression, _, _, more) in enumerate(self._keys):
@@ -292,11 +311,11 @@ class Search:
         if self._from_grants:
             granted, grant_args = visible.rows(self._viewer, query.type)
             inner = f"SELECT r.rid, r.vid, r.updated, s.seen{key_columns} FROM ({granted}) s JOIN resource r ON r.rid = s.rid WHERE {tests}"
-            args = key_args + list(grant_args) + args
+            args = [*key_args, *grant_args, *args]
         else:
             seen, seen_args = visible.seen(self._viewer)
             inner = f"SELECT r.rid, r.vid, r.updated, {seen} AS seen{key_columns} FROM resource r WHERE {tests}"
-            args = list(seen_args) + key_args + args
+            args = [*seen_args, *key_args, *args]
         return (
             f"WITH m AS MATERIALIZED ({inner}) ",
             f"SELECT m.rid, m.vid, GREATEST(m.updated, m.seen) AS eff{carried} FROM m WHERE m.seen < {FOREVER}",
@@ -393,7 +412,9 @@ class Search:
         name, name_args = _named(include)
         args: Args = []
         if include.reverse:
-            inner = f"SELECT x.rid FROM resource m JOIN ix_reference x ON x.code = m.id AND x.system = m.type AND {name} WHERE m.rid IN LIST(?)"
+            inner = (
+                f"SELECT x.rid FROM resource m JOIN ix_reference x ON x.code = m.id AND x.system = m.type AND {name} WHERE m.rid IN LIST(?)"
+            )
             args += [*name_args, session.array(starts)]
         else:
             inner = (

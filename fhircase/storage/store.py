@@ -80,7 +80,7 @@ class SqlStore:
         try:
             with self._database.read() as session:
                 return upgrade.current(session) == upgrade.head()
-        except (FhircaseError, *upgrade.missing(self._database.errors)):
+        except (FhircaseError, self._database.errors.Error):
             return False
 
     def close(self) -> None:
@@ -88,7 +88,7 @@ class SqlStore:
         self._database.close()
 
 
-def open(url: str, *, wake: Callable[[], None] | None = None, clock: Any = None) -> SqlStore:  # noqa: A001
+def open(url: str, *, wake: Callable[[], None] | None = None, clock: Any = None) -> SqlStore:
     """The store at ``sqlite:///file`` or ``postgresql://…``, migrated before by ``migrate``.
 
     ``wake`` is called after each commit that left work in the outbox, beside the wake-up of those in ``wait``. ``clock`` is

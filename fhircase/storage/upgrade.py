@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import Any
 
 from alembic import command
 from alembic.config import Config
@@ -43,11 +42,6 @@ def current(session: Session) -> str | None:
     return str(row[0]) if row else None
 
 
-def missing(errors: Any) -> tuple[type[Exception], ...]:
-    """What the driver raises when a table is missing."""
-    return (errors.OperationalError, errors.ProgrammingError)
-
-
 def upgrade(url: str) -> None:
     """One process at a time; raises Unavailable when the database cannot be reached or is of a later version."""
     made = engine.parse(url)
@@ -57,7 +51,9 @@ def upgrade(url: str) -> None:
             _prepare_file(str(made.database))
             module = engine.sqlite_module()
             target = create_engine(
-                "sqlite://", module=module, poolclass=NullPool,
+                "sqlite://",
+                module=module,
+                poolclass=NullPool,
                 creator=lambda: module.connect(str(made.database), isolation_level=None, timeout=engine.BUSY_SECONDS),
             )
         else:

@@ -43,13 +43,14 @@ def _seen(r: str) -> str:
 
 _SEEN = {alias: _seen(alias) for alias in ("r", "c")}
 
-_PATHS = (
-    "SELECT r.rid, 0 AS seen FROM resource r WHERE r.creator = ?{type}",
-    f"SELECT r.rid, GREATEST(g.start, r.visible_from) FROM access g JOIN resource r ON r.case_id = g.case_id{{type}} WHERE {_holds('member')}",
-    "SELECT r.rid, GREATEST(g.start, r.visible_from) FROM access g JOIN resource r ON r.client = g.client AND r.case_id IS NULL AND r.sensitive = 0{type}"
-    f" WHERE {_holds('member')}",
-    f"SELECT r.rid, g.start FROM access g JOIN resource r ON r.id = g.item_id AND r.type = g.item_type{{type}} WHERE {_holds('invited')}",
+_OF_CASE = "SELECT r.rid, GREATEST(g.start, r.visible_from) FROM access g JOIN resource r ON r.case_id = g.case_id{type} WHERE "
+_OF_CLIENT = (
+    "SELECT r.rid, GREATEST(g.start, r.visible_from) FROM access g"
+    " JOIN resource r ON r.client = g.client AND r.case_id IS NULL AND r.sensitive = 0{type} WHERE "
 )
+_OF_ITEM = "SELECT r.rid, g.start FROM access g JOIN resource r ON r.id = g.item_id AND r.type = g.item_type{type} WHERE "
+_OWN = "SELECT r.rid, 0 AS seen FROM resource r WHERE r.creator = ?{type}"
+_GRANTED = (_OF_CASE + _holds("member"), _OF_CLIENT + _holds("member"), _OF_ITEM + _holds("invited"))
 _PUBLIC = f"SELECT r.rid, 0 FROM resource r WHERE r.type IN ({_DIRECTORY})"
 
 
@@ -69,7 +70,7 @@ def rows(viewer: Viewer, type: str | None) -> tuple[str, tuple[Any, ...]]:
     narrows. The same set as ``seen``."""
     typed = (type,) if type else ()
     clause = " AND r.type = ?" if type else ""
-    own, *granted = (path.format(type=clause) for path in _PATHS)
+    own, *granted = (path.format(type=clause) for path in (_OWN, *_GRANTED))
     args: list[Any] = [viewer.partner, *typed]
     for _ in granted:
         args += [*typed, viewer.partner, viewer.at, viewer.at]

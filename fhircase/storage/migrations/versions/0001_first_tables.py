@@ -1,3 +1,4 @@
+# ruff: noqa: E501
 """The first tables."""
 
 from __future__ import annotations
