@@ -190,26 +190,24 @@ def build_hub(
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[Any]:
-    """A PostgreSQL server of the tests' own (tests/postgres.py), made once; skips where PostgreSQL is not installed."""
-    from tests import postgres as server
+def postgres_cluster() -> Iterator[Any]:
+    """A PostgreSQL of the tests' own (tests/postgres.py), made once; skips where PostgreSQL is not installed."""
+    from tests import postgres
 
     try:
-        running = server.start()
-    except server.Unavailable as missing:
-        pytest.skip(str(missing))
-    yield running
-    running.remove()
+        cluster = postgres.Cluster()
+    except postgres.Absent as absent:
+        pytest.skip(str(absent))
+    yield cluster
+    cluster.remove()
 
 
 @pytest.fixture
-def postgres_url(postgres: Any) -> str:
+def postgres_url(postgres_cluster: Any) -> Iterator[str]:
     """A fresh, empty database of that server."""
-    _databases[0] += 1
-    return str(postgres.create(f"test{_databases[0]}"))
-
-
-_databases = [0]
+    url = postgres_cluster.create()
+    yield url
+    postgres_cluster.drop(url)
 
 
 @pytest.fixture

@@ -42,7 +42,8 @@ def run(home: Path, *command: str, **environment: str) -> subprocess.CompletedPr
 
 def test_every_data_file_of_the_checkout_is_in_the_wheel(wheel: Path) -> None:
     held = set(zipfile.ZipFile(wheel).namelist())
-    tracked = subprocess.run(["git", "ls-files", "fhircase", "mappings"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    listed = subprocess.run(["git", "ls-files", "fhircase", "mappings"], cwd=ROOT, capture_output=True, text=True, check=True)
+    tracked = listed.stdout.split()
     expected = {name if name.startswith("fhircase/") else "fhircase/_" + name for name in tracked if not name.endswith(".gitkeep")}
     assert expected - held == set()
 

@@ -116,7 +116,8 @@ def remove(hub: Hub, principal: Principal, id: str) -> None:
 
 
 def enable(hub: Hub, principal: Principal, id: str, *, since: int | None = None) -> tuple[Endpoint, int]:
-    """Start it again; with ``since`` (epoch ms) what failed from then on is sent again. How many. Raises NotFound."""
+    """Start it again; with ``since`` (epoch ms) what failed, or happened while it was disabled, from then on is sent. How
+    many. Raises NotFound."""
     with hub.store.write() as tx:
         endpoint = replace(_own(tx, principal, id), disabled=None)
         tx.outbox.save_endpoint(endpoint)
@@ -205,7 +206,7 @@ def resend(
 def happened(
     hub: Hub, principal: Principal, *, since: int | None = None, cursor: str | None = None, count: int = 50
 ) -> tuple[Sequence[Event], str | None]:
-    """Events that the caller may be told of, newest first, and the next cursor: what a poller uses instead of an endpoint.
+    """Events that the caller may be told of, oldest first, and the next cursor: what a poller uses instead of an endpoint.
     A page may hold fewer than ``count`` and still have a next one."""
     with hub.store.read() as tx:
         viewer = principal.viewer(hub.now())

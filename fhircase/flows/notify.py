@@ -128,7 +128,8 @@ def _prepare(hub: Hub, tx: Tx, endpoint: Endpoint, due: Sequence[Delivery], now:
     readable: dict[Ref, bool] = {}
     prepared = []
     for delivery in due:
-        if endpoint.fifo and delivery.not_before > now:
+        # Its own lane's order counts, not what the endpoint asks for now: it may have changed while this one waited.
+        if delivery.not_before > now:
             break
         event = delivery.event
         allowed = visible(tx, viewer, event, readable)

@@ -8,6 +8,7 @@ from http.cookiejar import DefaultCookiePolicy
 
 import requests
 
+from fhircase.partners.egress import EgressRefused
 from fhircase.ports import Clock, PartnerDown, Reply
 
 TIMEOUT_S = 15.0
@@ -52,8 +53,8 @@ class WebhookPoster:
             raise PartnerDown("the address cannot be used") from None
         except requests.exceptions.SSLError:
             raise PartnerDown("TLS failed") from None
-        except requests.RequestException:
-            raise PartnerDown("no connection") from None
+        except requests.RequestException as error:
+            raise PartnerDown("the address may not be reached" if _refused(error) else "no connection") from None
 
     def _retry_after(self, value: str | None) -> float | None:
         """Seconds, from a number or an HTTP date (RFC 9110 §10.2.3); None when it says nothing usable."""
@@ -68,3 +69,13 @@ class WebhookPoster:
         if at.tzinfo is None:
             return None
         return max((at - self._clock.now()).total_seconds(), 0.0)
+
+
+def _refused(error: BaseException | None) -> bool:
+    """Whether the guard, not the network, stood in the way: it lies under what urllib3 and requests wrapped around it."""
+    for _ in range(6):
+        if error is None or isinstance(error, EgressRefused):
+            return error is not None
+        inner = error.args[0] if error.args else None
+        error = error.__cause__ or getattr(inner, "reason", None) or (inner if isinstance(inner, BaseException) else None)
+    return False

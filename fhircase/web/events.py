@@ -83,14 +83,14 @@ def send_test(id: str) -> Response:
 
 @bp.post("/endpoints/<id>/enable")
 def enable_endpoint(id: str) -> Response:
-    """Start it again; ``{"since": instant}`` sends again what failed from then on."""
+    """Start it again; ``{"since": instant}`` sends what failed, or happened meanwhile, from then on."""
     endpoint, again = endpoints.enable(_hub(), _who(), id, since=_instant(_document(optional=True), "since"))
     return _json({**_endpoint(endpoint), "resent": again})
 
 
 @bp.post("/endpoints/<id>/disable")
 def disable_endpoint(id: str) -> Response:
-    """Stop it; events from now on are not kept for it."""
+    """Stop it; what happens from now on waits until it is enabled with ``since``."""
     return _json(_endpoint(endpoints.disable(_hub(), _who(), id)))
 
 
@@ -124,7 +124,7 @@ def resend_deliveries() -> Response:
 
 @bp.get("/events")
 def list_events() -> Response:
-    """Events that the caller may be told of, newest first: ``since``, ``count``, ``next``. Each as it would be posted."""
+    """Events that the caller may be told of, oldest first: ``since``, ``count``, ``next``. Each as it would be posted."""
     found, following = endpoints.happened(
         _hub(), _who(), since=_instant(request.args, "since"), cursor=request.args.get("next"), count=_count()
     )

@@ -4,6 +4,7 @@ import pytest
 import requests
 import responses
 
+from fhircase.partners.egress import guarded_session
 from fhircase.partners.poster import WebhookPoster
 from fhircase.ports import PartnerDown
 from tests.conftest import FrozenClock
@@ -75,3 +76,14 @@ def test_cookies_of_a_receiver_are_not_taken() -> None:
 
 def test_the_environments_proxies_are_not_used() -> None:
     assert poster()._session.trust_env is False
+
+
+def test_the_guard_is_told_apart_from_the_network() -> None:
+    guarded = WebhookPoster(guarded_session, FrozenClock())
+    with pytest.raises(PartnerDown) as caught:
+        guarded.post("http://127.0.0.1:1/", b"{}", {})
+    assert caught.value.reason == "the address may not be reached"
+    allowed = WebhookPoster(lambda: guarded_session(["127.0.0.0/8"]), FrozenClock())
+    with pytest.raises(PartnerDown) as caught:
+        allowed.post("http://127.0.0.1:1/", b"{}", {})
+    assert caught.value.reason == "no connection"
