@@ -30,7 +30,7 @@ class Api:
             self.session.headers["Authorization"] = f"Bearer {key}"
         self.session.headers.update(headers or {})
 
-    def call(self, method: str, path: str, body: Any = None, *, **headers: str) -> requests.Response:
+    def call(self, method: str, path: str, body: Any = None, **headers: str) -> requests.Response:
         url = path if path.startswith("http") else self.base + path
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         data: bytes | None = None
