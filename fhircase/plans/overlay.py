@@ -21,6 +21,9 @@ _SAME: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "MedicationRequest": (("medicationCodeableConcept", "medicationReference", "authoredOn"),),
     "ServiceRequest": (("code", "encounter", "intent"),),
     "Goal": (("description", "startDate"),),
+    "Location": (("name",),),
+    "Organization": (("name",),),
+    "Practitioner": (("name",),),
 }
 
 
@@ -54,7 +57,8 @@ def fill(stored: Resource, sent: Mapping[str, Any]) -> Resource:
 def differing(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> tuple[str, ...]:
     """Elements that both have and that differ; identifiers and what is the hub's own left out."""
     return tuple(
-        name for name, value in wanted.items()
+        name
+        for name, value in wanted.items()
         if name not in _OURS and name not in ("identifier", "text", "extension") and name in stored and stored[name] != value
     )
 

@@ -16,7 +16,19 @@ from fhircase.fhir import jsontext
 from fhircase.plans.change import Grant, Ref, Review
 from fhircase.plans.partner import Partner
 from fhircase.ports import (
-    AuditEntry, Event, Exchange, Key, Link, Message, OpenReview, Page, Record, Stamp, Stored, VisitEvent, Viewer,
+    AuditEntry,
+    Event,
+    Exchange,
+    Key,
+    Link,
+    Message,
+    OpenReview,
+    Page,
+    Record,
+    Stamp,
+    Stored,
+    Viewer,
+    VisitEvent,
 )  # fmt: skip
 
 
@@ -63,10 +75,17 @@ class FakePlans:
     def search(self, viewer: Viewer, query: Any) -> Page:
         raise NotImplementedError("the fake does not search")
 
-    def history(self, viewer: Viewer, type: str | None, id: str | None, *, since: int | None, count: int, cursor: str | None, **_: Any) -> Page:
+    def history(
+        self, viewer: Viewer, type: str | None, id: str | None, *, since: int | None, count: int, cursor: str | None, **_: Any
+    ) -> Page:
         found = [
-            v for ref, versions in self.state.versions.items() for v in versions
-            if (type is None or ref.type == type) and (id is None or ref.id == id) and (since is None or v.updated >= since) and self._sees(viewer, versions[-1])
+            v
+            for ref, versions in self.state.versions.items()
+            for v in versions
+            if (type is None or ref.type == type)
+            and (id is None or ref.id == id)
+            and (since is None or v.updated >= since)
+            and self._sees(viewer, versions[-1])
         ]
         found.sort(key=lambda v: (v.seq, v.id), reverse=True)
         return Page(tuple(found[:count]), total=len(found))
@@ -106,8 +125,13 @@ class FakePlans:
 
     def referring(self, target: Ref, type: str, param: str) -> Sequence[Stored]:
         return [
-            s for s in self._live()
-            if s.type == type and any(v.param == param and v.kind == "reference" and (v.system, v.code) == (target.type, target.id) for v in self.state.index[s.ref])
+            s
+            for s in self._live()
+            if s.type == type
+            and any(
+                v.param == param and v.kind == "reference" and (v.system, v.code) == (target.type, target.id)
+                for v in self.state.index[s.ref]
+            )
         ]
 
     def _live(self) -> Iterator[Stored]:
@@ -152,7 +176,9 @@ class FakePlans:
         for grant in grants:
             self.state.grants[(grant.partner, grant.client, grant.case, grant.kind, grant.item, grant.since)] = grant
 
-    def grants(self, *, partner: str | None = None, client: str | None = None, case: str | None = None, at: int | None = None) -> Sequence[Grant]:
+    def grants(
+        self, *, partner: str | None = None, client: str | None = None, case: str | None = None, at: int | None = None
+    ) -> Sequence[Grant]:
         return [
             g for g in self.state.grants.values()
             if (partner is None or g.partner == partner) and (client is None or g.client == client) and (case is None or g.case == case)
@@ -180,7 +206,18 @@ class FakeInbox:
             raise LookupError("no such message")
         self.state.messages[message.id] = message
 
-    def list(self, *, partner: str | None = None, control_id: str | None = None, client: str | None = None, state: str | None = None, since: int | None = None, until: int | None = None, cursor: str | None = None, count: int = 50) -> tuple[Sequence[Message], str | None]:
+    def list(
+        self,
+        *,
+        partner: str | None = None,
+        control_id: str | None = None,
+        client: str | None = None,
+        state: str | None = None,
+        since: int | None = None,
+        until: int | None = None,
+        cursor: str | None = None,
+        count: int = 50,
+    ) -> tuple[Sequence[Message], str | None]:
         found = [
             m for m in reversed(self.state.messages.values())
             if partner in (None, m.partner) and control_id in (None, m.control_id) and client in (None, m.client) and state in (None, m.state)
@@ -204,7 +241,9 @@ class FakeReviews:
     def open(self, review: Review, *, id: str, at: int, message: str | None = None) -> str:
         for held in self.state.reviews.values():
             if held.settled is None and held.review.key == review.key:
-                kept = replace(review, client=review.client or held.review.client, case=review.case or held.review.case, subject=held.review.subject)
+                kept = replace(
+                    review, client=review.client or held.review.client, case=review.case or held.review.case, subject=held.review.subject
+                )
                 self.state.reviews[held.id] = replace(held, review=kept)
                 return held.id
         self.state.reviews[id] = OpenReview(id, review, at, message)
@@ -218,7 +257,16 @@ class FakeReviews:
         if held is not None and held.settled is None:
             self.state.reviews[id] = replace(held, settled=at, settled_by=by, resolution=dict(resolution))
 
-    def list(self, *, state: str = "open", kind: str | None = None, client: str | None = None, case: str | None = None, cursor: str | None = None, count: int = 50) -> tuple[Sequence[OpenReview], str | None]:
+    def list(
+        self,
+        *,
+        state: str = "open",
+        kind: str | None = None,
+        client: str | None = None,
+        case: str | None = None,
+        cursor: str | None = None,
+        count: int = 50,
+    ) -> tuple[Sequence[OpenReview], str | None]:
         found = [
             r for r in reversed(self.state.reviews.values())
             if (state == "all" or (r.settled is None) == (state == "open")) and kind in (None, r.review.kind)
@@ -278,8 +326,14 @@ class FakeAudit:
     def add(self, entries: Sequence[AuditEntry]) -> None:
         self.state.audit = (*self.state.audit, *entries)
 
-    def list(self, *, client: str | None = None, partner: str | None = None, since: int | None = None, cursor: str | None = None, count: int = 50) -> tuple[Sequence[tuple[int, AuditEntry]], str | None]:
-        found = [(n, e) for n, e in enumerate(self.state.audit, 1) if (client is None or client in e.clients) and partner in (None, e.partner) and (since is None or e.at >= since)]
+    def list(
+        self, *, client: str | None = None, partner: str | None = None, since: int | None = None, cursor: str | None = None, count: int = 50
+    ) -> tuple[Sequence[tuple[int, AuditEntry]], str | None]:
+        found = [
+            (n, e)
+            for n, e in enumerate(self.state.audit, 1)
+            if (client is None or client in e.clients) and partner in (None, e.partner) and (since is None or e.at >= since)
+        ]
         return _page(found[::-1], cursor, count)
 
     def verify(self) -> int | None:

@@ -18,7 +18,15 @@ from tests.fakes.store import FakeStore
 EVENT = "http://hl7.org/fhir/us/davinci-alerts/CodeSystem/notification-event"
 START, END = "2026-11-10T08:00:00-05:00", "2026-11-20T14:25:00-05:00"
 MERCY = Partner("mercy", title="Mercy", organization="o-mercy", role="hospital")
-SUNNY = Partner("sunny", title="Sunny", organization="o-sunny", role="rehab", dispositions=("rehab",), identifiers=(("urn:npi", "SUNNY1"),), base_url="http://sunny")
+SUNNY = Partner(
+    "sunny",
+    title="Sunny",
+    organization="o-sunny",
+    role="rehab",
+    dispositions=("rehab",),
+    identifiers=(("urn:npi", "SUNNY1"),),
+    base_url="http://sunny",
+)
 GRACE = Partner("grace", title="Grace", organization="o-grace", role="hospital")
 COUNTY = Partner(HUB, title="County", organization="o-hub")
 ROUTES = {"01": "home", "06": "home-with-services", "62": "rehab", "03": "snf", "20": "died", "30": "not-discharged"}
@@ -44,9 +52,20 @@ class Writes:
     def out(self, doc: dict[str, Any], **_: Any) -> Any:
         class Out:
             resource = (
-                {"resourceType": "Goal", "lifecycleStatus": "proposed", "description": {"text": doc["text"]}, "subject": {"reference": doc["client"]}}
+                {
+                    "resourceType": "Goal",
+                    "lifecycleStatus": "proposed",
+                    "description": {"text": doc["text"]},
+                    "subject": {"reference": doc["client"]},
+                }
                 if self.name == "goal"
-                else {"resourceType": "ServiceRequest", "status": "draft", "intent": "proposal", "code": {"text": doc["text"]}, "subject": {"reference": doc["client"]}}
+                else {
+                    "resourceType": "ServiceRequest",
+                    "status": "draft",
+                    "intent": "proposal",
+                    "code": {"text": doc["text"]},
+                    "subject": {"reference": doc["client"]},
+                }
             )
 
         return Out
@@ -83,15 +102,32 @@ def hub(store: FakeStore, clock: FrozenClock) -> Any:
 
 
 def bundle(
-    event: str = "discharge", *, number: str = "m1", mrn: str = "MRN1", visit: str | None = "V1", disposition: str | None = "62", end: str | None = END,
-    start: str | None = START, status: str | None = None, family: str = "Rivera", born: str = "1956-03-04", codes: tuple[str, ...] = ("I50.9",), **encounter: Any,
+    event: str = "discharge",
+    *,
+    number: str = "m1",
+    mrn: str = "MRN1",
+    visit: str | None = "V1",
+    disposition: str | None = "62",
+    end: str | None = END,
+    start: str | None = START,
+    status: str | None = None,
+    family: str = "Rivera",
+    born: str = "1956-03-04",
+    codes: tuple[str, ...] = ("I50.9",),
+    **encounter: Any,
 ) -> dict[str, Any]:
     """A message Bundle as the Da Vinci guide has it, with ids of the sender's own."""
     stay: dict[str, Any] = {
-        "resourceType": "Encounter", "id": "e", "status": status or {"discharge": "finished"}.get(event, "in-progress"),
-        "class": {"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "IMP"}, "subject": {"reference": "urn:uuid:p"},
+        "resourceType": "Encounter",
+        "id": "e",
+        "status": status or {"discharge": "finished"}.get(event, "in-progress"),
+        "class": {"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "IMP"},
+        "subject": {"reference": "urn:uuid:p"},
         "participant": [
-            {"type": [{"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v3-ParticipationType", "code": "ATND"}]}], "individual": {"reference": "urn:uuid:dr"}}
+            {
+                "type": [{"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v3-ParticipationType", "code": "ATND"}]}],
+                "individual": {"reference": "urn:uuid:dr"},
+            }
         ],
         **encounter,
     }
@@ -101,25 +137,61 @@ def bundle(
     if visit:
         stay["identifier"] = [{"system": "urn:mercy:visit", "value": visit}]
     if disposition:
-        stay["hospitalization"] = {"dischargeDisposition": {"coding": [{"system": "http://www.nubc.org/patient-discharge", "code": disposition}]}}
+        stay["hospitalization"] = {
+            "dischargeDisposition": {"coding": [{"system": "http://www.nubc.org/patient-discharge", "code": disposition}]}
+        }
     resources: list[tuple[str, dict[str, Any]]] = [
-        ("urn:uuid:h", {"resourceType": "MessageHeader", "eventCoding": {"system": EVENT, "code": f"notification-{event}"}, "source": {"endpoint": "http://mercy"}, "focus": [{"reference": "urn:uuid:e"}]}),
+        (
+            "urn:uuid:h",
+            {
+                "resourceType": "MessageHeader",
+                "eventCoding": {"system": EVENT, "code": f"notification-{event}"},
+                "source": {"endpoint": "http://mercy"},
+                "focus": [{"reference": "urn:uuid:e"}],
+            },
+        ),
         ("urn:uuid:e", stay),
-        ("urn:uuid:p", {"resourceType": "Patient", "id": "p", "identifier": [{"system": "urn:mercy:mrn", "value": mrn}], "name": [{"family": family, "given": ["Ana"]}], "birthDate": born}),
-        ("urn:uuid:dr", {"resourceType": "Practitioner", "id": "dr", "identifier": [{"system": "http://hl7.org/fhir/sid/us-npi", "value": "1234567893"}], "name": [{"family": "Welby"}]}),
+        (
+            "urn:uuid:p",
+            {
+                "resourceType": "Patient",
+                "id": "p",
+                "identifier": [{"system": "urn:mercy:mrn", "value": mrn}],
+                "name": [{"family": family, "given": ["Ana"]}],
+                "birthDate": born,
+            },
+        ),
+        (
+            "urn:uuid:dr",
+            {
+                "resourceType": "Practitioner",
+                "id": "dr",
+                "identifier": [{"system": "http://hl7.org/fhir/sid/us-npi", "value": "1234567893"}],
+                "name": [{"family": "Welby"}],
+            },
+        ),
     ]
     for place, code in enumerate(codes):
         resources.append(
             (
                 f"urn:uuid:c{place}",
                 {
-                    "resourceType": "Condition", "id": f"c{place}", "clinicalStatus": {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/condition-clinical", "code": "active"}]},
-                    "code": {"coding": [{"system": "http://hl7.org/fhir/sid/icd-10-cm", "code": code}]}, "subject": {"reference": "urn:uuid:p"}, "encounter": {"reference": "urn:uuid:e"},
+                    "resourceType": "Condition",
+                    "id": f"c{place}",
+                    "clinicalStatus": {
+                        "coding": [{"system": "http://terminology.hl7.org/CodeSystem/condition-clinical", "code": "active"}]
+                    },
+                    "code": {"coding": [{"system": "http://hl7.org/fhir/sid/icd-10-cm", "code": code}]},
+                    "subject": {"reference": "urn:uuid:p"},
+                    "encounter": {"reference": "urn:uuid:e"},
                 },
             )
         )
     return {
-        "resourceType": "Bundle", "id": number, "type": "message", "timestamp": "2026-11-20T20:00:00Z",
+        "resourceType": "Bundle",
+        "id": number,
+        "type": "message",
+        "timestamp": "2026-11-20T20:00:00Z",
         "entry": [{"fullUrl": url, "resource": resource} for url, resource in resources],
     }
 
@@ -139,7 +211,22 @@ def versions(store: FakeStore) -> dict[Ref, int]:
 def test_a_discharge_becomes_one_case_with_its_plan_team_proposals_and_hand_over(hub: Any, store: FakeStore) -> None:
     taken = send(hub, bundle())
     assert (taken.message.code, taken.message.state, taken.status) == ("AA", "applied", 200)
-    counts = {name: len(store.current(name)) for name in ("Patient", "Encounter", "Condition", "Practitioner", "EpisodeOfCare", "CarePlan", "CareTeam", "Goal", "ServiceRequest", "Task", "Provenance")}
+    counts = {
+        name: len(store.current(name))
+        for name in (
+            "Patient",
+            "Encounter",
+            "Condition",
+            "Practitioner",
+            "EpisodeOfCare",
+            "CarePlan",
+            "CareTeam",
+            "Goal",
+            "ServiceRequest",
+            "Task",
+            "Provenance",
+        )
+    }
     assert counts == dict.fromkeys(counts, 1)
     (encounter,), (plan,), (task,) = store.current("Encounter"), store.current("CarePlan"), store.current("Task")
     (client,), (episode,) = store.current("Patient"), store.current("EpisodeOfCare")
@@ -149,7 +236,12 @@ def test_a_discharge_becomes_one_case_with_its_plan_team_proposals_and_hand_over
     assert plan["addresses"] == [{"reference": f"Condition/{store.current('Condition')[0]['id']}"}]
     assert (task["status"], task["owner"]["reference"]) == ("requested", "Organization/o-sunny")
     assert store.open_reviews() == []
-    assert set(taken.message.became) >= {f"Patient/{client['id']}", f"Encounter/{encounter['id']}", f"CarePlan/{plan['id']}", f"Task/{task['id']}"}
+    assert set(taken.message.became) >= {
+        f"Patient/{client['id']}",
+        f"Encounter/{encounter['id']}",
+        f"CarePlan/{plan['id']}",
+        f"Task/{task['id']}",
+    }
 
 
 def test_everything_of_one_message_is_one_transaction(hub: Any, store: FakeStore) -> None:
@@ -164,7 +256,11 @@ def test_everything_of_one_message_is_one_transaction(hub: Any, store: FakeStore
 def test_the_discharging_doctor_and_both_organisations_make_the_team(hub: Any, store: FakeStore) -> None:
     send(hub, bundle())
     (team,), (doctor,) = store.current("CareTeam"), store.current("Practitioner")
-    assert [p["member"]["reference"] for p in team["participant"]] == ["Organization/o-hub", "Organization/o-mercy", f"Practitioner/{doctor['id']}"]
+    assert [p["member"]["reference"] for p in team["participant"]] == [
+        "Organization/o-hub",
+        "Organization/o-mercy",
+        f"Practitioner/{doctor['id']}",
+    ]
 
 
 def test_sender_and_hub_are_members_and_the_receiver_is_invited(hub: Any, store: FakeStore) -> None:
@@ -214,7 +310,9 @@ def test_a_forwarded_copy_is_the_same_fact_and_opens_nothing_twice(hub: Any, sto
     })  # fmt: skip
     taken = send(hub, copied, "grace")
     assert taken.message.code == "AA"
-    assert {ref: version for ref, version in versions(store).items() if ref.type != "CareTeam"} == {ref: v for ref, v in before.items() if ref.type != "CareTeam"}
+    assert {ref: version for ref, version in versions(store).items() if ref.type != "CareTeam"} == {
+        ref: v for ref, v in before.items() if ref.type != "CareTeam"
+    }
     assert len(store.current("Task")) == 1
     assert any(p["agent"][0].get("who", {}).get("display") == "Exchange" for p in store.current("Provenance"))
 

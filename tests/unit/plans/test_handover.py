@@ -11,7 +11,9 @@ from fhircase.plans.handover import receiver, withdraw
 from fhircase.plans.partner import HUB, Partner
 
 MERCY = Partner("mercy", role="hospital", organization="o-mercy", dispositions=("rehab",))
-SUNNY = Partner("sunny", title="Sunny Rehab", organization="o-sunny", role="rehab", identifiers=(("urn:npi", "SUNNY1"),), dispositions=("62", "rehab"))
+SUNNY = Partner(
+    "sunny", title="Sunny Rehab", organization="o-sunny", role="rehab", identifiers=(("urn:npi", "SUNNY1"),), dispositions=("62", "rehab")
+)
 CARE = Partner("care", organization="o-care", role="home-care", dispositions=("home-with-services",))
 TWIN = Partner("twin", role="rehab", dispositions=("62",))
 CASE_MANAGEMENT = Partner(HUB, organization="o-hub")
@@ -48,8 +50,16 @@ def test_the_sender_is_not_its_own_receiver_by_a_table_row() -> None:
 
 def task(id: str, status: str, visit: str = "v") -> dict[str, Any]:
     made = handover.request(
-        id=id, client="c", encounter=visit, plan="p", owner={"reference": "Organization/o-sunny"}, requester={"reference": "Organization/o-mercy"},
-        disposition=None, at="2026-11-20T19:25:00.000Z", answer_by=None, label="Take over",
+        id=id,
+        client="c",
+        encounter=visit,
+        plan="p",
+        owner={"reference": "Organization/o-sunny"},
+        requester={"reference": "Organization/o-mercy"},
+        disposition=None,
+        at="2026-11-20T19:25:00.000Z",
+        answer_by=None,
+        label="Take over",
     )
     return {**made, "status": status}
 
@@ -62,7 +72,9 @@ def ids() -> Any:
 @pytest.mark.parametrize("status", ["draft", "requested", "received", "ready"])
 def test_what_nobody_has_accepted_is_cancelled(status: str) -> None:
     found = withdraw([task("t", status)], encounter="v", reason="the discharge was cancelled", at="2026-11-21T00:00:00.000Z", new_id=ids())
-    assert [(t["id"], t["status"], t["statusReason"]["text"]) for t in found.cancelled] == [("t", "cancelled", "the discharge was cancelled")]
+    assert [(t["id"], t["status"], t["statusReason"]["text"]) for t in found.cancelled] == [
+        ("t", "cancelled", "the discharge was cancelled")
+    ]
     assert not found.asks
 
 
@@ -72,7 +84,10 @@ def test_who_has_accepted_is_asked_to_let_go(status: str) -> None:
     assert not found.cancelled
     (ask,) = found.asks
     assert (ask["code"]["coding"][0]["code"], ask["focus"], ask["owner"], ask["status"]) == (
-        "abort", {"reference": "Task/t"}, {"reference": "Organization/o-sunny"}, "requested",
+        "abort",
+        {"reference": "Task/t"},
+        {"reference": "Organization/o-sunny"},
+        "requested",
     )
 
 
@@ -98,7 +113,16 @@ def test_other_visits_hand_overs_are_left_alone() -> None:
 
 def test_a_task_without_owner_is_a_draft() -> None:
     made = handover.request(
-        id="t", client="c", encounter="v", plan=None, owner=None, requester={"display": "Mercy"}, disposition=None, at="x", answer_by="y", label="l"
+        id="t",
+        client="c",
+        encounter="v",
+        plan=None,
+        owner=None,
+        requester={"display": "Mercy"},
+        disposition=None,
+        at="x",
+        answer_by="y",
+        label="l",
     )
     assert (made["status"], "owner" in made, made["focus"]) == ("draft", False, {"reference": "Encounter/v"})
 

@@ -42,7 +42,12 @@ def test_the_survivor_bears_the_old_numbers_as_old() -> None:
 
 
 def test_every_reference_to_the_retired_names_the_survivor_and_nothing_else_changes() -> None:
-    task = {"for": {"reference": "Patient/b"}, "focus": {"reference": "CarePlan/b"}, "note": [{"text": "Patient/b called"}], "input": [{"valueReference": {"reference": "Patient/b"}}]}
+    task = {
+        "for": {"reference": "Patient/b"},
+        "focus": {"reference": "CarePlan/b"},
+        "note": [{"text": "Patient/b called"}],
+        "input": [{"valueReference": {"reference": "Patient/b"}}],
+    }
     made = merging.repoint(task, B, A)
     assert made == {**task, "for": {"reference": "Patient/a"}, "input": [{"valueReference": {"reference": "Patient/a"}}]}
 

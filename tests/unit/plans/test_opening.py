@@ -29,9 +29,20 @@ def discharge(route: str | None = "rehab", **other: Any) -> Discharge:
     found = handover.receiver(route, None, None, (CASE_MANAGEMENT, MERCY, SUNNY), sender="mercy")
     return Discharge(
         **{
-            "client": "c", "encounter": "v", "at": NOW, "when": "2026-11-20T14:25:00-05:00", "now": "2026-11-20T19:30:00.000Z",
-            "answer_by": "2026-11-22T19:30:00.000Z", "route": route, "disposition": {"text": str(route)}, "sender": MERCY, "hub": CASE_MANAGEMENT,
-            "receiver": found, "conditions": ("Condition/d",), "attending": ("Practitioner/dr",), **other,
+            "client": "c",
+            "encounter": "v",
+            "at": NOW,
+            "when": "2026-11-20T14:25:00-05:00",
+            "now": "2026-11-20T19:30:00.000Z",
+            "answer_by": "2026-11-22T19:30:00.000Z",
+            "route": route,
+            "disposition": {"text": str(route)},
+            "sender": MERCY,
+            "hub": CASE_MANAGEMENT,
+            "receiver": found,
+            "conditions": ("Condition/d",),
+            "attending": ("Practitioner/dr",),
+            **other,
         }
     )
 
@@ -67,7 +78,12 @@ def test_a_discharge_opens_one_case_with_all_that_belongs_to_it() -> None:
     opened = on_discharge(standing((), NOW), discharge(), PROPOSAL, new_ids(), opens=True)
     made = bodies(opened)
     assert {name: len(found) for name, found in made.items()} == {
-        "EpisodeOfCare": 1, "CarePlan": 1, "CareTeam": 1, "Goal": 1, "ServiceRequest": 1, "Task": 1,
+        "EpisodeOfCare": 1,
+        "CarePlan": 1,
+        "CareTeam": 1,
+        "Goal": 1,
+        "ServiceRequest": 1,
+        "Task": 1,
     }
     (plan,), (episode,), (team,), (task,) = made["CarePlan"], made["EpisodeOfCare"], made["CareTeam"], made["Task"]
     assert (plan["status"], plan["intent"], plan["category"][0]["coding"][0]["code"]) == ("active", "plan", "assess-plan")
@@ -77,7 +93,11 @@ def test_a_discharge_opens_one_case_with_all_that_belongs_to_it() -> None:
     assert plan["addresses"] == [{"reference": "Condition/d"}]
     assert episode["id"] == opened.case
     assert [p["member"].get("reference") for p in team["participant"]] == ["Organization/o-hub", "Organization/o-mercy", "Practitioner/dr"]
-    assert (task["status"], task["owner"]["reference"], task["focus"]) == ("requested", "Organization/o-sunny", {"reference": f"CarePlan/{plan['id']}"})
+    assert (task["status"], task["owner"]["reference"], task["focus"]) == (
+        "requested",
+        "Organization/o-sunny",
+        {"reference": f"CarePlan/{plan['id']}"},
+    )
     assert opened.reviews == ()
     assert {write.case for write in opened.writes} == {opened.case}
     assert {write.creator for write in opened.writes} == {HUB}
@@ -147,7 +167,9 @@ def test_a_return_soon_after_closure_proposes_reopening_and_still_makes_the_hand
 
 
 def test_a_later_return_opens_a_plan_that_replaces_the_earlier() -> None:
-    opened = on_discharge(standing((KnownCase("e", False, closed=NOW - 31 * DAY, plan="p"),), NOW), discharge(), PROPOSAL, new_ids(), opens=True)
+    opened = on_discharge(
+        standing((KnownCase("e", False, closed=NOW - 31 * DAY, plan="p"),), NOW), discharge(), PROPOSAL, new_ids(), opens=True
+    )
     assert bodies(opened)["CarePlan"][0]["replaces"] == [{"reference": "CarePlan/p"}]
 
 

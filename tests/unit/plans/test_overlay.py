@@ -21,7 +21,13 @@ def test_saying_the_same_again_changes_nothing() -> None:
 
 
 def test_identifiers_join_by_system_and_value_and_extensions_by_url() -> None:
-    made = overlay.lay(STORED, {"identifier": [{"system": "c", "value": "3"}, {"system": "b", "value": "2", "use": "old"}], "extension": [{"url": "y", "valueInteger": 2}]})
+    made = overlay.lay(
+        STORED,
+        {
+            "identifier": [{"system": "c", "value": "3"}, {"system": "b", "value": "2", "use": "old"}],
+            "extension": [{"url": "y", "valueInteger": 2}],
+        },
+    )
     assert [i["value"] for i in made["identifier"]] == ["1", "2", "3"]
     assert made["identifier"][1]["use"] == "old"
     assert made["extension"] == [{"url": "x", "valueCode": "M"}, {"url": "y", "valueInteger": 2}]
@@ -38,14 +44,24 @@ def test_numbers_keep_their_tokens() -> None:
 
 
 def test_filling_adds_only_what_was_lacking() -> None:
-    made = overlay.fill(STORED, {"gender": "male", "birthDate": "1956-03-04", "identifier": [{"system": "b", "value": "2"}, {"system": "c", "value": "3"}]})
+    made = overlay.fill(
+        STORED, {"gender": "male", "birthDate": "1956-03-04", "identifier": [{"system": "b", "value": "2"}, {"system": "c", "value": "3"}]}
+    )
     assert (made["gender"], made["birthDate"], [i["value"] for i in made["identifier"]]) == ("female", "1956-03-04", ["1", "2", "3"])
     assert overlay.differing(STORED, {"gender": "male", "birthDate": "1956-03-04", "address": [{"city": "Salem"}]}) == ("gender",)
 
 
 def test_the_same_diagnosis_of_the_same_visit_is_one_condition() -> None:
-    one = {"resourceType": "Condition", "code": {"coding": [{"system": "s", "code": "I50.9", "display": "Heart failure"}]}, "encounter": {"reference": "Encounter/1"}}
-    two = {"resourceType": "Condition", "code": {"coding": [{"system": "s", "code": "I50.9"}], "text": "HF"}, "encounter": {"reference": "Encounter/1"}}
+    one = {
+        "resourceType": "Condition",
+        "code": {"coding": [{"system": "s", "code": "I50.9", "display": "Heart failure"}]},
+        "encounter": {"reference": "Encounter/1"},
+    }
+    two = {
+        "resourceType": "Condition",
+        "code": {"coding": [{"system": "s", "code": "I50.9"}], "text": "HF"},
+        "encounter": {"reference": "Encounter/1"},
+    }
     assert overlay.same_thing(one, two)
     assert not overlay.same_thing(one, {**two, "encounter": {"reference": "Encounter/2"}})
     assert not overlay.same_thing(one, {**two, "code": {"coding": [{"system": "s", "code": "E11"}]}})

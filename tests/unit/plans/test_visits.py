@@ -24,7 +24,11 @@ LATER = "2026-11-20T18:00:00-05:00"
 
 A01 = ("admit", 100, {"class": INPATIENT, "start": ADMITTED, "happened": ADMITTED, "here": [WARD], "end": "2011-01-01T00:00:00-05:00"})
 A02 = ("transfer", 200, {"happened": MOVED, "here": [ICU], "left": [WARD]})
-A03 = ("discharge", 300, {"happened": LEFT, "end": LEFT, "here": [ICU], "disposition": REHAB, "route": "rehab", "code": "62", "named": "SUNNY"})
+A03 = (
+    "discharge",
+    300,
+    {"happened": LEFT, "end": LEFT, "here": [ICU], "disposition": REHAB, "route": "rehab", "code": "62", "named": "SUNNY"},
+)
 A08 = ("update", 250, {"happened": MOVED, "here": [ICU], "end": LEFT, "disposition": HOME})
 A13 = ("cancel-discharge", 400, {"happened": LATER, "here": [ICU], "end": LEFT, "disposition": REHAB})
 A11 = ("cancel-admit", 150, {"happened": MOVED})
@@ -78,7 +82,11 @@ def test_a_duplicate_of_any_event_changes_nothing(events: tuple[Any, ...]) -> No
     for again in events:
         twice = tell(told(*events, again))
         assert (twice.status, twice.discharged, twice.start, twice.end, twice.locations) == (
-            once.status, once.discharged, once.start, once.end, once.locations,
+            once.status,
+            once.discharged,
+            once.start,
+            once.end,
+            once.locations,
         )
         assert visits.effects(once, twice) == ()
 
@@ -96,7 +104,14 @@ def test_a_discharge_time_on_an_admission_does_not_discharge() -> None:
 
 def test_a_discharge_keeps_start_and_tells_end_disposition_and_receiver() -> None:
     visit = tell(told(A01, A03))
-    assert (visit.start, visit.end, visit.disposition, visit.route, visit.code, visit.named) == (ADMITTED, LEFT, REHAB, "rehab", "62", "SUNNY")
+    assert (visit.start, visit.end, visit.disposition, visit.route, visit.code, visit.named) == (
+        ADMITTED,
+        LEFT,
+        REHAB,
+        "rehab",
+        "62",
+        "SUNNY",
+    )
 
 
 def test_a_cancelled_discharge_removes_end_disposition_destination() -> None:
@@ -195,12 +210,17 @@ def test_what_a_step_sets_off(known: tuple[Any, ...], event: Any, effects: tuple
 
 def test_facts_hold_only_what_the_state_depends_on() -> None:
     encounter = {
-        "resourceType": "Encounter", "status": "finished", "class": INPATIENT, "period": {"start": ADMITTED, "end": LEFT},
+        "resourceType": "Encounter",
+        "status": "finished",
+        "class": INPATIENT,
+        "period": {"start": ADMITTED, "end": LEFT},
         "location": [
-            {**WARD, "status": "active"}, {**ICU, "status": "completed"},
+            {**WARD, "status": "active"},
+            {**ICU, "status": "completed"},
             {"location": {"display": "X-ray"}, "status": "active", "extension": [{"url": visits.CLASSIFICATION}]},
         ],
-        "hospitalization": {"dischargeDisposition": REHAB}, "serviceType": {"text": "surgery"},
+        "hospitalization": {"dischargeDisposition": REHAB},
+        "serviceType": {"text": "surgery"},
     }
     facts = visits.facts_of(encounter, happened=LEFT, route="rehab")
     assert facts["here"] == [WARD]
