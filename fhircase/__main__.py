@@ -14,8 +14,8 @@ from typing import Any, ParamSpec, TypeVar
 
 import click
 
+from fhircase import __version__, telemetry
 from fhircase import settings as settings_
-from fhircase import telemetry
 from fhircase.errors import FhircaseError
 from fhircase.fhir import jsontext
 from fhircase.settings import Settings, SettingError
@@ -84,7 +84,7 @@ def _settings_help() -> str:
 
 
 @click.group(epilog=_settings_help(), context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 140})
-@click.version_option(package_name="fhircase")
+@click.version_option(__version__)
 def main() -> None:
     """One shared care plan per client, in step between hospital, rehab and home care."""
 

@@ -92,7 +92,7 @@ _HINTS = {
     "authorities": 'send {"MERCY": "urn:oid:1.2.3"}: assigning authority to identifier system',
     "fhir_version": "R4 or R5",
     "width": "a whole number from 1 to 64",
-    "poll_seconds": "a number from 1",
+    "poll_seconds": "a number from 0.1",
 }
 
 
@@ -128,7 +128,7 @@ def _value(name: str, value: Any) -> Any:
             raise ValueError("not a width")
         return value
     seconds = float(value) if isinstance(value, int) or hasattr(value, "token") else 0.0
-    if isinstance(value, bool) or not 1 <= seconds <= 86_400 * 7:
+    if isinstance(value, bool) or not 0.1 <= seconds <= 86_400 * 7:
         raise ValueError("not a number of seconds")
     return seconds
 
@@ -158,7 +158,7 @@ def _pairs(value: Any, one: str, other: str) -> tuple[tuple[str, str], ...]:
         if len(pair) != 2 or not all(isinstance(part, str) for part in pair) or (isinstance(item, dict) and item.keys() - {one, other}):
             raise ValueError(f"a list of {one} and {other} is asked for")
         made.append(pair)
-    return tuple(made)  # type: ignore[arg-type]
+    return tuple(made)
 
 
 def _auth(value: Any, name: str) -> tuple[Mapping[str, Any], str | None]:

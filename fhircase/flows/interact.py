@@ -33,8 +33,8 @@ Pairs = Sequence[tuple[str, str]]
 TRIES = 5
 """How often a patch without If-Match is tried on a resource that others are writing."""
 
-ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 _URN = ("urn:uuid:", "urn:oid:")
+_CONDITIONAL = re.compile(r"([A-Z][A-Za-z]+)\?(.+)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -634,11 +634,11 @@ def _prepare(hub: Hub, caller: Caller, step: _Step, lenient: bool) -> Sequence[R
     if entry.method == "POST":
         who.require("create", entry.type)
         step.query = _criteria(hub, caller, entry.type, _none_exist(entry))
-        step.write = Write(entry.type, hub.ids.new(), _resource(entry.type, entry.resource), expect=0)
+        step.write = Write(entry.type, hub.ids.new(), _found(hub, caller, _resource(entry.type, entry.resource)), expect=0)
         activity = "create"
     elif entry.method == "PUT":
         who.require("update", entry.type)
-        resource = _resource(entry.type, entry.resource)
+        resource = _found(hub, caller, _resource(entry.type, entry.resource))
         step.query = _criteria(hub, caller, entry.type, pairs_of(entry.query)) if not entry.id else None
         step.write = Write(entry.type, entry.id or hub.ids.new(), resource, expect=_tag(entry))
         activity = "update"
@@ -703,9 +703,8 @@ def _aimed(hub: Hub, tx: Tx, caller: Caller, steps: Sequence[_Step], reviews: Se
     settled = {step.drafted: step.write.ref for step in steps if step.write is not None}
     for step in steps:
         if step.write is not None and step.write.body is not None:
-            here = step.entry.index
             body = bundles.relinked(step.write.body, names)
-            body = refs.rewrite(body, lambda text, here=here: _resolved(hub, tx, caller, text, here))  # type: ignore[misc]
+            _all_named(body, step.entry.index)
             step.write = replace(step.write, body=body)
     order = {"Patient": 0, "EpisodeOfCare": 1}
     writes = sorted((s.write for s in steps if s.write is not None), key=lambda w: (w.body is not None, order.get(w.type, 2)))
@@ -728,23 +727,32 @@ def _settle_step(hub: Hub, tx: Tx, caller: Caller, step: _Step) -> None:
         step.write = replace(step.write, id=found.id)
 
 
-def _resolved(hub: Hub, tx: Tx, caller: Caller, text: str, index: int) -> str:
-    """A conditional reference as the one that it finds; what names no entry of the Bundle is refused."""
-    here = f"Bundle.entry[{index}].resource"
-    if text.startswith(_URN):
-        raise Refused(Problem("a reference names no entry of this Bundle", here, "give that entry this fullUrl, or refer by identifier", "not-found"))
-    type_, question, query = text.partition("?")
-    if not question or not re.fullmatch("[A-Z][A-Za-z]+", type_):
-        return text
-    criteria = _criteria(hub, caller, type_, pairs_of(query))
-    assert criteria is not None
-    try:
-        found = _one(_search(tx, caller, criteria, hub.now()))
-    except NotUnique as error:
-        raise NotUnique(_placed(error, index)) from None
-    if found is None:
-        raise NotUnique(Problem("a conditional reference matches nothing", here, "create it first, or in this Bundle with a fullUrl", "not-found"))
-    return str(found.ref)
+def _found(hub: Hub, caller: Caller, resource: Resource) -> Resource:
+    """Conditional references (``Patient?identifier=…``) as what they find (R4 §3.1.0.11.2.1)."""
+
+    def find(text: str) -> str:
+        criteria = _CONDITIONAL.fullmatch(text)
+        if criteria is None or not definitions.is_resource(criteria[1]):
+            return text
+        query = _criteria(hub, caller, criteria[1], pairs_of(criteria[2]))
+        assert query is not None
+        with hub.store.read() as tx:
+            found = _one(_search(tx, caller, query, hub.now()))
+        if found is None:
+            hint = "create it first, or in this Bundle with a fullUrl"
+            raise NotUnique(Problem("a conditional reference matches nothing", resource["resourceType"], hint, "not-found"))
+        return str(found.ref)
+
+    return refs.rewrite(resource, find)
+
+
+def _all_named(resource: Resource, index: int) -> None:
+    """Raises Refused for a reference that should name an entry of the Bundle and names none."""
+    for path, reference in refs.references(resource):
+        if str(reference.get("reference", "")).startswith(_URN):
+            raise Refused(
+                Problem("a reference names no entry of this Bundle", _under(path, index), "give that entry this fullUrl, or refer by identifier", "not-found")
+            )
 
 
 def _told(hub: Hub, tx: Tx, caller: Caller, step: _Step, before: Mapping[Ref, Stored], stored: Mapping[Ref, Stored]) -> Answer:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flask import Flask, Response, g, request
+from werkzeug.routing import BaseConverter
 
 from fhircase import telemetry
 from fhircase.flows.audit import ReadAudit
@@ -21,6 +22,7 @@ from fhircase.web import auth, problem
 BLUEPRINTS = ("fhir", "intake", "events", "cases", "admin", "running")
 """Modules of this package with a blueprint ``bp``."""
 
+_PLACE = re.compile(r"<(?:[^:<>]+:)?([^<>]+)>")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:\-]{1,64}")
 
 
@@ -35,6 +37,20 @@ class Services:
     ready: Callable[[], list[str]] = list
     key_cache_s: float = 2.0
     operations: Any = None
+    shown: dict[str, str] = field(default_factory=dict)
+    """Texts that are made once, such as the CapabilityStatement."""
+
+
+class ResourceType(BaseConverter):
+    """What may be the name of a resource type; whether R4 has it is judged later."""
+
+    regex = "[A-Za-z]+"
+
+
+class ResourceId(BaseConverter):
+    """An id (http://hl7.org/fhir/R4/datatypes.html#id); so ``_history`` and ``$validate`` are none."""
+
+    regex = r"[A-Za-z0-9\-.]{1,64}"
 
 
 def create_app(hub: Hub, services: Services) -> Flask:
@@ -42,6 +58,7 @@ def create_app(hub: Hub, services: Services) -> Flask:
     app = Flask("fhircase", static_folder=None)
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
+    app.url_map.converters |= {"rtype": ResourceType, "rid": ResourceId}
     app.config["MAX_CONTENT_LENGTH"] = hub.policy.bundle_bytes
     app.config["MAX_FORM_MEMORY_SIZE"] = hub.policy.body_bytes
     app.extensions["fhircase"] = hub
@@ -62,6 +79,7 @@ def _around(app: Flask, hub: Hub, services: Services) -> None:
     metrics = services.metrics
     counters: dict[tuple[str, str, int], Any] = {}
     timers: dict[str, Any] = {}
+    routes: dict[str, str] = {}
 
     @app.before_request
     def begin() -> None:
@@ -76,7 +94,9 @@ def _around(app: Flask, hub: Hub, services: Services) -> None:
         response.headers["X-Content-Type-Options"] = "nosniff"
         response.headers.setdefault("Cache-Control", "private, no-cache")
         rule = request.url_rule
-        route = rule.rule if rule is not None else "none"
+        route = routes.get(rule.rule) if rule is not None else "none"
+        if route is None:
+            route = routes[rule.rule] = _PLACE.sub(r"{\1}", rule.rule)  # type: ignore[union-attr]
         label = (route, request.method if rule is not None else "none", response.status_code)
         counter = counters.get(label)
         if counter is None:

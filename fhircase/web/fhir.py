@@ -118,8 +118,6 @@ def _type(type: str) -> str:
 
 
 def _ref(type: str, id: str) -> Ref:
-    if not interact.ID.fullmatch(id):
-        raise NotFound(f"{_type(type)} has no such id")
     return Ref(_type(type), id)
 
 
@@ -265,14 +263,14 @@ def _part(text: str, summary: str, elements: Sequence[str]) -> str:
 # ------------------------------------------------------------------------------------------------ one resource
 
 
-@bp.get("/<type>/<id>")
+@bp.get("/<rtype:type>/<rid:id>")
 def read(type: str, id: str) -> Response:
     """Read the current version of a resource."""
     ref = _ref(type, id)
     return _show(_noting("read", ref, lambda: interact.read(_hub(), _caller(), ref)), "read")
 
 
-@bp.get("/<type>/<id>/_history/<version>")
+@bp.get("/<rtype:type>/<rid:id>/_history/<version>")
 def vread(type: str, id: str, version: str) -> Response:
     """Read one version of a resource."""
     ref = _ref(type, id)
@@ -281,21 +279,21 @@ def vread(type: str, id: str, version: str) -> Response:
     return _show(_noting("vread", ref, lambda: interact.vread(_hub(), _caller(), ref, int(version))), "vread")
 
 
-@bp.put("/<type>/<id>")
+@bp.put("/<rtype:type>/<rid:id>")
 def update(type: str, id: str) -> Response:
     """Update a resource; If-Match guards against overwriting what others wrote."""
     ref = _ref(type, id)
     return _wrote(interact.update(_hub(), _caller(), type, ref.id, _resource(type), if_match=_if_match()))
 
 
-@bp.patch("/<type>/<id>")
+@bp.patch("/<rtype:type>/<rid:id>")
 def patch(type: str, id: str) -> Response:
     """Patch a resource with JSON Patch (RFC 6902)."""
     ref = _ref(type, id)
     return _wrote(interact.patch(_hub(), _caller(), type, ref.id, _operations(), if_match=_if_match()))
 
 
-@bp.delete("/<type>/<id>")
+@bp.delete("/<rtype:type>/<rid:id>")
 def delete(type: str, id: str) -> Response:
     """Delete a resource; it answers 410 from then on, its history stays."""
     ref = _ref(type, id)
@@ -324,7 +322,7 @@ def _noting(interaction: str, ref: Ref, run: Any) -> Any:
 # ------------------------------------------------------------------------------------------------ types
 
 
-@bp.post("/<type>")
+@bp.post("/<rtype:type>")
 def create(type: str) -> Response:
     """Create a resource; If-None-Exist makes it conditional."""
     criteria = request.headers.get("If-None-Exist")
@@ -332,31 +330,31 @@ def create(type: str) -> Response:
     return _wrote(interact.create(_hub(), _caller(), _type(type), _resource(type), if_none_exist=pairs))
 
 
-@bp.put("/<type>")
+@bp.put("/<rtype:type>")
 def conditional_update(type: str) -> Response:
     """Update the one resource that matches the criteria, or create it."""
     return _wrote(interact.conditional_update(_hub(), _caller(), _type(type), _pairs(), _resource(type), if_match=_if_match()))
 
 
-@bp.patch("/<type>")
+@bp.patch("/<rtype:type>")
 def conditional_patch(type: str) -> Response:
     """Patch the one resource that matches the criteria."""
     return _wrote(interact.conditional_patch(_hub(), _caller(), _type(type), _pairs(), _operations(), if_match=_if_match()))
 
 
-@bp.delete("/<type>")
+@bp.delete("/<rtype:type>")
 def conditional_delete(type: str) -> Response:
     """Delete the one resource that matches the criteria."""
     return _wrote(interact.conditional_delete(_hub(), _caller(), _type(type), _pairs()))
 
 
-@bp.get("/<type>")
+@bp.get("/<rtype:type>")
 def search(type: str) -> Response:
     """Search one type; parameters in the address."""
     return _search(_type(type), _pairs())
 
 
-@bp.post("/<type>/_search")
+@bp.post("/<rtype:type>/_search")
 def search_by_post(type: str) -> Response:
     """Search one type; parameters in a form, so that no log on the way holds them."""
     if request.mimetype != "application/x-www-form-urlencoded":
@@ -369,7 +367,7 @@ def search_by_post(type: str) -> Response:
     return _search(_type(type), pairs)
 
 
-@bp.get("/Patient/<id>/<type>")
+@bp.get("/Patient/<rid:id>/<rtype:type>")
 def search_compartment(id: str, type: str) -> Response:
     """Search one type within a client's compartment."""
     _ref("Patient", id)
@@ -393,13 +391,13 @@ def history_of_all() -> Response:
     return _history(None, None)
 
 
-@bp.get("/<type>/_history")
+@bp.get("/<rtype:type>/_history")
 def history_of_type(type: str) -> Response:
     """What changed, of one type, newest first."""
     return _history(_type(type), None)
 
 
-@bp.get("/<type>/<id>/_history")
+@bp.get("/<rtype:type>/<rid:id>/_history")
 def history_of_one(type: str, id: str) -> Response:
     """Every version of one resource, newest first."""
     return _history(*_parts(_ref(type, id)))
@@ -437,6 +435,7 @@ def _history_text(page: Page, links: Sequence[tuple[str, str]]) -> str:
 # ------------------------------------------------------------------------------------------------ batch and transaction
 
 
+@bp.post("")
 @bp.post("/")
 def bundle() -> Response:
     """A batch or a transaction."""
@@ -482,6 +481,7 @@ def _told(entry: bundles.Entry, answer: Answer, returns: str) -> bundles.Answer:
     )
 
 
+@bp.get("")
 @bp.get("/")
 def search_all() -> Response:
     """Search across types is not offered."""
@@ -503,13 +503,13 @@ def validate_any() -> Response:
     return _validated(None)
 
 
-@bp.post("/<type>/$validate")
+@bp.post("/<rtype:type>/$validate")
 def validate_type(type: str) -> Response:
     """Every problem of a resource of this type, without storing it."""
     return _validated(_type(type))
 
 
-@bp.post("/<type>/<id>/$validate")
+@bp.post("/<rtype:type>/<rid:id>/$validate")
 def validate_one(type: str, id: str) -> Response:
     """Every problem of a resource, as an update of this one."""
     return _validated(_ref(type, id).type)
@@ -519,7 +519,7 @@ def _validated(type: str | None) -> Response:
     return _bundle(jsontext.dumps(outcome.of(interact.validate(type, _body()))))
 
 
-@bp.get("/Patient/<id>/$everything")
+@bp.get("/Patient/<rid:id>/$everything")
 def everything(id: str) -> Response:
     """All that the caller may see of one client."""
     ref = _ref("Patient", id)
@@ -540,10 +540,10 @@ def everything(id: str) -> Response:
     return _bundle(_searchset(Query("Patient"), page, f"Patient/{id}/$everything", pairs))
 
 
-@bp.get("/<type>/$<operation>")
-@bp.post("/<type>/$<operation>")
-@bp.get("/<type>/<id>/$<operation>")
-@bp.post("/<type>/<id>/$<operation>")
+@bp.get("/<rtype:type>/$<operation>")
+@bp.post("/<rtype:type>/$<operation>")
+@bp.get("/<rtype:type>/<rid:id>/$<operation>")
+@bp.post("/<rtype:type>/<rid:id>/$<operation>")
 @bp.post("/$<operation>")
 @bp.get("/$<operation>")
 def unknown_operation(operation: str, type: str = "", id: str = "") -> Response:

@@ -8,8 +8,10 @@ from typing import Any
 import prometheus_client
 from flask import Blueprint, Flask, Response, current_app
 
-from fhircase.fhir import jsontext
+from fhircase import __version__
+from fhircase.fhir import capability, definitions, jsontext
 from fhircase.flows.hub import Hub
+from fhircase.web.problem import FHIR_JSON
 
 bp = Blueprint("running", __name__)
 
@@ -37,7 +39,7 @@ def metrics() -> Response:
 
 
 def _watch_lanes(metrics: Any) -> None:
-    hub: Hub = current_app.extensions["fhircase"]
+    hub = _hub()
     now = hub.now()
     waiting: dict[str, int] = {}
     oldest: dict[str, int] = {}
@@ -54,6 +56,27 @@ def _watch_lanes(metrics: Any) -> None:
         metrics.lane_oldest.labels(target).set((now - oldest.get(target, now)) / 1000 if count else 0)
 
 
+@bp.get("/fhir/metadata")
+def metadata() -> Response:
+    """What the FHIR API can do (http://hl7.org/fhir/R4/http.html#capabilities)."""
+    services = current_app.extensions["fhircase.services"]
+    if services.shown.get("metadata") is None:
+        rows = [capability.Row(name) for name in sorted(definitions.resource_types() - _NOT_STORED)]
+        made = capability.statement(
+            rows, base_url=f"{_hub().policy.base_url}/fhir", version=__version__, at_ms=_hub().now(), operations=OPERATIONS
+        )
+        services.shown["metadata"] = jsontext.dumps(made)
+    return Response(services.shown["metadata"], content_type=FHIR_JSON)
+
+
+OPERATIONS = (
+    capability.Operation("process-message", "http://hl7.org/fhir/OperationDefinition/MessageHeader-process-message"),
+    capability.Operation("validate", "http://hl7.org/fhir/OperationDefinition/Resource-validate"),
+    capability.Operation("everything", "http://hl7.org/fhir/OperationDefinition/Patient-everything", "Patient"),
+)
+_NOT_STORED = frozenset({"Parameters", "OperationOutcome"})
+
+
 @bp.get("/openapi.json")
 def openapi() -> Response:
     """This description, made from the routes themselves."""
@@ -64,6 +87,7 @@ def describe(app: Flask) -> dict[str, Any]:
     """OpenAPI 3.1 of every route of ``app``; the words are the views' docstrings."""
     hub: Hub = app.extensions["fhircase"]
     paths: dict[str, Any] = {}
+    names: dict[str, int] = {}
     for rule in sorted(app.url_map.iter_rules(), key=lambda rule: rule.rule):
         path = re.sub(r"<(?:[^:<>]+:)?([^<>]+)>", r"{\1}", rule.rule)
         if path != "/" and path.endswith("/"):
@@ -73,15 +97,16 @@ def describe(app: Flask) -> dict[str, Any]:
         words = " ".join((view.__doc__ or rule.endpoint).split())
         for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
             fhir = path == "/fhir" or path.startswith("/fhir/")
+            schema = "OperationOutcome" if fhir else "Problem"
             refusal = "application/fhir+json" if fhir else "application/problem+json"
             operation: dict[str, Any] = {
-                "operationId": f"{rule.endpoint}.{method.lower()}{'' if rule.is_leaf else '.root'}",
+                "operationId": _name(f"{rule.endpoint}.{method.lower()}", names),
                 "tags": [blueprint],
                 "summary": words.partition(". ")[0].rstrip("."),
                 "description": words,
                 "responses": {
                     "2XX": {"description": "Done"},
-                    "4XX": {"description": "Refused", "content": {refusal: {"schema": {"$ref": f"#/components/schemas/{'OperationOutcome' if fhir else 'Problem'}"}}}},
+                    "4XX": {"description": "Refused", "content": {refusal: {"schema": {"$ref": f"#/components/schemas/{schema}"}}}},
                 },
             }
             if rule.arguments:
@@ -93,12 +118,18 @@ def describe(app: Flask) -> dict[str, Any]:
             paths.setdefault(path, {})[method.lower()] = operation
     return {
         "openapi": "3.1.0",
-        "info": {"title": "fhircase", "version": "1", "description": "One shared care plan per client, in step between all who care."},
+        "info": {"title": "fhircase", "version": __version__, "description": "One shared care plan per client, in step between all who care."},
         "servers": [{"url": hub.policy.base_url}],
         "security": [{"key": []}],
         "paths": paths,
         "components": {"securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}, "schemas": _SCHEMAS},
     }
+
+
+def _name(name: str, taken: dict[str, int]) -> str:
+    """Two addresses of one view get names of their own."""
+    taken[name] = taken.get(name, 0) + 1
+    return name if taken[name] == 1 else f"{name}.{taken[name]}"
 
 
 _SCHEMAS: dict[str, Any] = {
@@ -128,6 +159,11 @@ _SCHEMAS: dict[str, Any] = {
         "properties": {"resourceType": {"const": "OperationOutcome"}, "issue": {"type": "array", "items": {"type": "object"}}},
     },
 }
+
+
+def _hub() -> Hub:
+    hub: Hub = current_app.extensions["fhircase"]
+    return hub
 
 
 def _json(value: Any, status: int = 200) -> Response:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 
 import pytest
 
@@ -135,7 +136,7 @@ def test_what_runs_is_open_and_shows_no_client(town: Town) -> None:
     assert nobody.get("/healthz").status_code == 200
     assert nobody.get("/readyz").status_code == 200
     metrics = nobody.get("/metrics").get_data(as_text=True)
-    assert 'fhircase_requests_total{method="GET",route="/fhir/<type>/<id>",status="200"} 1.0' in metrics
+    assert 'fhircase_requests_total{method="GET",route="/fhir/{type}/{id}",status="200"} 1.0' in metrics
     assert town.anna not in metrics
     statement = body(nobody.get("/fhir/metadata"))
     assert (statement["resourceType"], statement["fhirVersion"]) == ("CapabilityStatement", "4.0.1")
@@ -143,10 +144,14 @@ def test_what_runs_is_open_and_shows_no_client(town: Town) -> None:
 
 def test_openapi_describes_every_route(town: Town) -> None:
     described = running.describe(town.app)
-    served = {rule.rule.count("/") for rule in town.app.url_map.iter_rules()}
-    assert served
-    count = sum(len((rule.methods or set()) - {"HEAD", "OPTIONS"}) for rule in town.app.url_map.iter_rules())
-    assert sum(len(methods) for methods in described["paths"].values()) == count
+    served = {
+        (re.sub(r"<(?:[^:<>]+:)?([^<>]+)>", r"{\1}", rule.rule).rstrip("/"), method.lower())
+        for rule in town.app.url_map.iter_rules()
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+    }
+    assert {(path, method) for path, methods in described["paths"].items() for method in methods} == served
+    names = [operation["operationId"] for methods in described["paths"].values() for operation in methods.values()]
+    assert len(names) == len(set(names))
     assert described["paths"]["/partners"]["post"]["summary"].startswith("Enrol a partner")
 
 
