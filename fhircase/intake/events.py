@@ -60,18 +60,35 @@ NOTIFICATIONS: Mapping[tuple[str, str], Action] = {
 """MessageHeader.event → action. The other codes of the Da Vinci guide are names without a profile; merging needs MRG."""
 
 
+NUBC = "https://www.nubc.org/CodeSystem/PatDischargeStatus"
+"""UB-04 form locator 17; HL7 table 0112 holds the same numbers."""
+
+_OUR_WORDS = "urn:fhircase:codes:discharge-disposition"
+
+
 def route(maps: Any, site: str | None, code: str | None, system: str | None = None) -> str | None:
-    """Our reading of a discharge disposition by codes/v2-disposition (a site's own first); None when no table knows it."""
+    """Our reading of a discharge disposition by codes/discharge-route (a site's own first); None when no table knows it.
+
+    Without ``system`` (a v2 message), and for any of the many names of NUBC's, the code is NUBC's, a single digit with or without
+    its zero; a site's own code is known by its codes/v2-disposition. A code of another system counts only as that system's."""
     if not code:
         return None
-    table = maps.codes("v2-disposition", site)
+    routes = maps.codes("discharge-route", site)
+    if system is not None and "nubc" not in system.lower():
+        return _read(routes, code, system)
     for spelling in dict.fromkeys((code, code.zfill(2) if code.isdigit() else code)):
-        read = table.forward(spelling, system)
-        if read is None and system is not None:
-            read = table.forward(spelling)
+        read = _read(routes, spelling, NUBC)
+        if read is None and system is None:
+            word = maps.codes("v2-disposition", site).forward(spelling)
+            read = _read(routes, str(word), _OUR_WORDS) if word is not None else None
         if read is not None:
-            return str(read)
+            return read
     return None
+
+
+def _read(routes: Any, code: str, system: str) -> str | None:
+    found = routes.forward(code, system)
+    return None if found is None else str(found)
 
 
 def disposition(

@@ -29,9 +29,23 @@ class Read:
     origins: Mapping[str, At] = field(default_factory=dict)
 
 
-class Routes:
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A code table: (code, system) → target."""
+
+    rows: Mapping[tuple[str, str], str]
+
     def forward(self, code: str, system: str | None = None) -> str | None:
-        return ROUTES.get(code)
+        return next((target for (one, of), target in self.rows.items() if one == code and system in (None, of)), None)
+
+
+NUBC = "https://www.nubc.org/CodeSystem/PatDischargeStatus"
+FHIR = "http://terminology.hl7.org/CodeSystem/discharge-disposition"
+WORDS = "urn:fhircase:codes:discharge-disposition"
+TABLES = {
+    "discharge-route": Table({(code, NUBC): route for code, route in ROUTES.items()} | {("snf", FHIR): "snf", ("rehab", WORDS): "rehab"}),
+    "v2-disposition": Table({("ZR", NUBC): "rehab"}),
+}
 
 
 def plain(message: Message, systems: Mapping[str, str]) -> Read:
@@ -81,9 +95,8 @@ class Maps:
     def mapping(self, name: str, site: str | None = None) -> Mapped:
         return Mapped(self.reading, self.asked)
 
-    def codes(self, name: str, site: str | None = None) -> Routes:
-        assert name == "v2-disposition"
-        return Routes()
+    def codes(self, name: str, site: str | None = None) -> Table:
+        return TABLES[name]
 
 
 def adt(event: str, *segments: str, head: str = "", control: str = "M1", processing: str = "P", tail: str = "") -> bytes:

@@ -211,6 +211,8 @@ def test_a_stay_that_ends_before_it_begins_is_flagged() -> None:
         ("Ready to go", None, "Ready to go", None),
         ("Admitted as Inpatient^Sample^ACR", None, "Admitted as Inpatient", None),
         ("ZZ", "ZZ", None, None),
+        ("ZR", "ZR", None, "rehab"),
+        ("snf", "snf", None, None),
     ],
 )
 def test_a_disposition_is_kept_as_sent_and_read_by_the_table(sent: str, code: str | None, text: str | None, route: str | None) -> None:

@@ -120,10 +120,13 @@ def test_a_single_digit_is_the_code_with_its_zero() -> None:
 
 def test_an_unknown_disposition_has_no_route_and_is_told() -> None:
     bundle = message()
-    bundle["entry"][1]["resource"]["hospitalization"]["dischargeDisposition"] = {"coding": [{"code": "snf"}], "text": "SNF"}
+    bundle["entry"][1]["resource"]["hospitalization"]["dischargeDisposition"] = {
+        "coding": [{"code": "9", "system": "urn:x"}],
+        "text": "SNF",
+    }
     found = read(bundle)
     assert found.disposition is not None
-    assert (found.disposition.code, found.disposition.text, found.disposition.route) == ("snf", "SNF", None)
+    assert (found.disposition.code, found.disposition.text, found.disposition.route) == ("9", "SNF", None)
     assert [(problem.path, problem.code) for problem in found.problems] == [
         ("Bundle.entry[1].resource.hospitalization.dischargeDisposition", "code-invalid")
     ]
@@ -131,9 +134,22 @@ def test_an_unknown_disposition_has_no_route_and_is_told() -> None:
 
 def test_the_second_coding_counts_when_the_first_is_unknown() -> None:
     bundle = message()
-    bundle["entry"][1]["resource"]["hospitalization"]["dischargeDisposition"] = {"coding": [{"code": "snf"}, {"code": "06"}]}
+    bundle["entry"][1]["resource"]["hospitalization"]["dischargeDisposition"] = {
+        "coding": [{"code": "01", "system": "urn:x"}, {"code": "06"}]
+    }
     found = read(bundle)
     assert found.disposition is not None and found.disposition.route == "home-with-services"
+
+
+def test_a_code_of_another_system_counts_only_as_that_systems() -> None:
+    bundle = message()
+    coding = bundle["entry"][1]["resource"]["hospitalization"]["dischargeDisposition"]["coding"][0]
+    coding |= {"system": "http://terminology.hl7.org/CodeSystem/discharge-disposition", "code": "snf"}
+    found = read(bundle)
+    assert found.disposition is not None and found.disposition.route == "snf"
+    coding["system"] = "http://sunny.example.org/codes"
+    found = read(bundle)
+    assert found.disposition is not None and found.disposition.route is None
 
 
 def test_client_and_visit_come_first_and_the_header_is_no_fact() -> None:
