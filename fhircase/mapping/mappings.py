@@ -1,48 +1,436 @@
-"""All mappings of a folder, loaded and checked at once."""
+"""All mappings of a folder, loaded and checked at once.
+
+    mappings/*.yaml            mappings            mappings/codes/*.json       code tables (ConceptMap)
+    mappings/templates/*.yaml  what is proposed    mappings/sites/<site>/…     what differs at one site (same layout)
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from fhircase.fhir import jsontext
+from fhircase.mapping import codes as code_tables
+from fhircase.mapping import definitions
 from fhircase.mapping.codes import Codes
+from fhircase.mapping.lines import FILE_KEYS, Line, Tables, always_members, fhir_lines, v2_lines
 from fhircase.mapping.mapping import Mapping
+from fhircase.mapping.mistakes import MappingErrors, Mistake, likely
+from fhircase.mapping.yamltext import Node, read
+
+_TEMPLATE_KEYS = ("template", "about", "kind", "routes", "goals", "services")
 
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """What a discharge proposes (DECISIONS 9): case documents of mappings ``goal`` and ``service``."""
+    """What a discharge proposes (DECISIONS 9): case documents of the mappings ``goal`` and ``service``, without client, id and
+    state of proposal. ``name`` is what Provenance names."""
 
     name: str
-    goals: tuple[dict[str, Any], ...]
-    services: tuple[dict[str, Any], ...]
+    goals: tuple[dict[str, Any], ...] = ()
+    services: tuple[dict[str, Any], ...] = ()
+    about: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A named case document of a mapping file, with the FHIR resource (a file) or the v2 message that it belongs to."""
+
+    name: str
+    node: Node
+    case: dict[str, Any]
+    fhir: Any = None
+    v2: str | None = None
+
+
+@dataclass(slots=True)
+class _Site:
+    """One folder: the base (``name`` '') or a site."""
+
+    name: str
+    folder: Any
+    shown: str
+    nodes: dict[str, Node] = field(default_factory=dict)
+    codes: dict[str, Codes] = field(default_factory=dict)
+    lines: dict[str, tuple[Line, ...]] = field(default_factory=dict)
+    mappings: dict[str, Mapping] = field(default_factory=dict)
+    busy: set[str] = field(default_factory=set)
+
+
+def default_folder() -> Any:
+    """``fhircase/_mappings`` of an installed wheel, else the checkout's ``mappings``."""
+    packed = files("fhircase").joinpath("_mappings")
+    if packed.is_dir():
+        return packed
+    return files("fhircase").joinpath("..", "mappings")
 
 
 class Mappings:
+    """``folder``: where they came from."""
+
+    def __init__(self, sites: dict[str, _Site], templates: dict[tuple[str, str], Template], folder: Any) -> None:
+        self._sites = sites
+        self._templates = templates
+        self.folder = folder
+
     @classmethod
-    def load(cls, path: Path | None = None) -> Mappings:
-        """Raises MappingErrors with every mistake of every file."""
-        raise NotImplementedError
+    def load(cls, path: Path | str | None = None) -> Mappings:
+        """Read, check and compile every file. ``path`` None: those that came with the package. Raises MappingErrors with
+        every mistake of every file; FileNotFoundError when there is no such folder."""
+        folder: Any = Path(path) if path is not None else default_folder()
+        if not folder.is_dir():
+            raise FileNotFoundError("there is no folder of mappings at the path given")
+        mistakes: list[Mistake] = []
+        base = _Site("", folder, "mappings")
+        sites = {"": base}
+        above = folder.joinpath("sites")
+        for one in sorted(above.iterdir(), key=lambda one: one.name) if above.is_dir() else ():
+            if one.is_dir():
+                sites[one.name] = _Site(one.name, one, f"mappings/sites/{one.name}")
+        for site in sites.values():
+            _read_codes(site, mistakes)
+            _read_nodes(site, mistakes)
+        for site in sites.values():
+            for name in site.nodes:
+                _build(name, site, base, mistakes)
+        templates = _read_templates(folder, base, mistakes)
+        if mistakes:
+            raise MappingErrors(mistakes)
+        return cls(sites, templates, folder)
+
+    def names(self) -> list[str]:
+        return sorted(self._sites[""].mappings)
+
+    def sites(self) -> list[str]:
+        return sorted(name for name in self._sites if name)
 
     def mapping(self, name: str, site: str | None = None) -> Mapping:
-        """Raises KeyError for a name that is not there."""
-        raise NotImplementedError
+        """The site's own, else the common one. Raises KeyError for a name that is not there; an unknown site has nothing
+        of its own."""
+        own = self._sites.get(site or "")
+        if own is not None and name in own.mappings:
+            return own.mappings[name]
+        return self._sites[""].mappings[name]
 
     def codes(self, name: str, site: str | None = None) -> Codes:
-        raise NotImplementedError
+        """Raises KeyError for a table that is not there."""
+        own = self._sites.get(site or "")
+        if own is not None and name in own.codes:
+            return own.codes[name]
+        return self._sites[""].codes[name]
 
     def templates(self, kind: str, route: str | None) -> Template:
-        raise NotImplementedError
+        """For a kind of case (``medical``) and the route of a discharge (codes/discharge-route; None: not known). A kind
+        without template of its own takes the medical one; a route without one gives an empty Template."""
+        wanted = route or "unknown"
+        for one in (kind, "medical"):
+            found = self._templates.get((one, wanted))
+            if found is not None:
+                return found
+        return Template(f"{kind}/{wanted}")
 
 
-def check(path: Path | None = None) -> list[str]:
-    raise NotImplementedError
+# ------------------------------------------------------------------------------------------------ reading
 
 
-def show(name: str, site: str | None = None) -> list[str]:
-    raise NotImplementedError
+def _files(folder: Any, ending: str) -> list[Any]:
+    if not folder.is_dir():
+        return []
+    return sorted((one for one in folder.iterdir() if one.name.endswith(ending) and one.is_file()), key=lambda one: one.name)
 
 
-def try_(name: str, file: Path) -> list[str]:
-    raise NotImplementedError
+def _text(file: Any, shown: str, mistakes: list[Mistake]) -> str | None:
+    try:
+        return str(file.read_text(encoding="utf-8"))
+    except UnicodeDecodeError:
+        mistakes.append(Mistake(shown, 1, 1, "", "not UTF-8"))
+        return None
+
+
+def _read_codes(site: _Site, mistakes: list[Mistake]) -> None:
+    for file in _files(site.folder.joinpath("codes"), ".json"):
+        shown = f"{site.shown}/codes/{file.name}"
+        text = _text(file, shown, mistakes)
+        if text is None:
+            continue
+        name = file.name.removesuffix(".json")
+        table = code_tables.read(text, name, shown, mistakes)
+        if table is not None:
+            site.codes[name] = table
+
+
+def _read_nodes(site: _Site, mistakes: list[Mistake]) -> None:
+    for file in _files(site.folder, ".yaml"):
+        shown = f"{site.shown}/{file.name}"
+        text = _text(file, shown, mistakes)
+        node = read(text, shown, mistakes) if text is not None else None
+        if node is None:
+            continue
+        if not isinstance(node.value, dict):
+            mistakes.append(node.mistake("a mapping file is keys and values: mapping, fhir or v2, fields"))
+            continue
+        name = file.name.removesuffix(".yaml")
+        for key in node.value:
+            if key not in FILE_KEYS:
+                mistakes.append(node.mistake(f"'{key}' is not known here{likely(key, FILE_KEYS)}", key))
+        named = node.get("mapping")
+        if named is None:
+            mistakes.append(node.mistake(f"has no 'mapping': say mapping: {name}"))
+        elif named.text != name:
+            mistakes.append(named.mistake(f"'{named.text}' stands in {file.name}: the name and the file must agree"))
+        site.nodes[name] = node
+
+
+def _build(name: str, site: _Site, base: _Site, mistakes: list[Mistake]) -> tuple[Line, ...] | None:
+    """The lines of one mapping of one site, compiled once; None when there is no such mapping or it leans on itself."""
+    owner = site if name in site.nodes else base
+    if name in owner.lines:
+        return owner.lines[name]
+    if name not in owner.nodes or name in owner.busy:
+        return None
+    owner.busy.add(name)
+    own = owner.nodes[name]
+    node = _merged(name, own, owner, base, mistakes) if owner is not base else own
+    if owner is base and own.get("extends") is not None:
+        mistakes.append(own.mistake("only a site's mapping extends another", "extends"))
+
+    tables = Tables(
+        codes=lambda wanted: owner.codes.get(wanted) or base.codes.get(wanted),
+        code_names=lambda: [*owner.codes, *base.codes],
+        mapping=lambda wanted: _build(wanted, owner, base, mistakes),
+        mapping_names=lambda: [*owner.nodes, *base.nodes],
+        mistakes=mistakes,
+    )
+    before = len(mistakes)
+    fields = node.get("fields")
+    fhir, v2 = node.get("fhir"), node.get("v2")
+    lines: tuple[Line, ...] = ()
+    always: list[Any] = []
+    if fields is None or not isinstance(fields.value, dict):
+        mistakes.append(node.mistake("has no 'fields'") if fields is None else fields.mistake("'fields' holds lines, one per case field"))
+    elif (fhir is None) == (v2 is None):
+        mistakes.append(node.mistake("say either 'fhir: <resource type>' or 'v2: <message type>'"))
+    elif fhir is not None:
+        type_ = fhir.text or ""
+        if not definitions.is_resource(type_):
+            mistakes.append(fhir.mistake(f"'{type_}' is not a resource type of R4{likely(type_, definitions.resources())}"))
+        else:
+            always = always_members(node.get("always"), type_, tables)
+            given = frozenset(path.choice or path.hops[0].key for path, _ in always)
+            lines = fhir_lines(fields, type_, tables, given)
+    else:
+        lines = v2_lines(fields, tables)
+    owner.lines[name] = lines
+    owner.busy.discard(name)
+    if len(mistakes) == before and fields is not None:
+        about = node.get("about")
+        mapping = Mapping(
+            name, lines=lines, fhir=fhir.text if fhir is not None else None, v2=v2.text if v2 is not None else None,
+            about=(about.text or "") if about is not None else "", site=owner.name or None, always=always,
+        )  # fmt: skip
+        mapping.examples = tuple(_examples(own, mapping, owner, mistakes))
+        owner.mappings[name] = mapping
+    return lines
+
+
+def _merged(name: str, own: Node, site: _Site, base: _Site, mistakes: list[Mistake]) -> Node:
+    """A site's file laid over the common one: line by line, ``drop`` takes one away."""
+    extends = own.get("extends")
+    if extends is None:
+        return own
+    under = base.nodes.get(extends.text or "")
+    if under is None:
+        mistakes.append(extends.mistake(f"there is no mapping '{extends.text}'{likely(extends.text or '', base.nodes)}"))
+        return own
+    value = {**under.value, **{key: node for key, node in own.value.items() if key not in ("extends", "fields", "always")}}
+    for part in ("always", "fields"):
+        below, above = under.get(part), own.get(part)
+        if above is None:
+            continue
+        if below is None or not isinstance(above.value, dict):
+            value[part] = above
+        else:
+            value[part] = _laid(below, above, mistakes)
+    value.pop("examples", None)
+    return Node(value, own.file, own.line, own.column, own.path, {**under.keys, **own.keys})
+
+
+def _laid(below: Node, above: Node, mistakes: list[Mistake]) -> Node:
+    value, keys = dict(below.value), dict(below.keys)
+    for name, node in above.value.items():
+        if node.text == "drop":
+            if name not in value:
+                mistakes.append(above.mistake(f"there is no '{name}' to drop{likely(name, value)}", name))
+            value.pop(name, None)
+            continue
+        old = value.get(name)
+        if old is not None and isinstance(old.value, dict) and isinstance(node.value, dict) and "fields" in node.value and "fhir" not in node.value and "v2" not in node.value:  # fmt: skip
+            inner = old.get("fields")
+            merged = {**old.value, **node.value}
+            if inner is not None:
+                merged["fields"] = _laid(inner, node.value["fields"], mistakes)
+            value[name] = Node(merged, node.file, node.line, node.column, node.path, {**old.keys, **node.keys})
+        else:
+            value[name] = node
+        keys[name] = above.keys[name]
+    return Node(value, above.file, above.line, above.column, above.path, keys)
+
+
+def _examples(node: Node, mapping: Mapping, site: _Site, mistakes: list[Mistake]) -> list[Example]:
+    made: list[Example] = []
+    given = node.get("examples")
+    if given is None:
+        return made
+    if not isinstance(given.value, list):
+        mistakes.append(given.mistake("'examples' is a list of {name, case, fhir or v2}"))
+        return made
+    for one in given.value:
+        name, case = one.get("name"), one.get("case")
+        for key in one.value if isinstance(one.value, dict) else ():
+            if key not in ("name", "case", "fhir", "v2"):
+                mistakes.append(one.mistake(f"'{key}' is not known here{likely(key, ('name', 'case', 'fhir', 'v2'))}", key))
+        if name is None or name.text is None or case is None or not isinstance(case.value, dict):
+            mistakes.append(one.mistake("an example has a name and a case"))
+            continue
+        resource = None
+        fhir, v2 = one.get("fhir"), one.get("v2")
+        if fhir is not None:
+            file = site.folder.joinpath(fhir.text or "")
+            if not file.is_file():
+                mistakes.append(fhir.mistake(f"there is no file '{fhir.text}'"))
+            else:
+                resource = jsontext.loads(file.read_bytes())
+        made.append(Example(name.text, one, mapping.example(case.plain()), resource, v2.text if v2 is not None else None))
+    return made
+
+
+# ------------------------------------------------------------------------------------------------ templates
+
+
+def _read_templates(folder: Any, base: _Site, mistakes: list[Mistake]) -> dict[tuple[str, str], Template]:
+    made: dict[tuple[str, str], Template] = {}
+    routes = {target.code for group in base.codes["discharge-route"].groups for target, _ in group.rows.values()} if "discharge-route" in base.codes else set()
+    for file in _files(folder.joinpath("templates"), ".yaml"):
+        shown = f"mappings/templates/{file.name}"
+        text = _text(file, shown, mistakes)
+        node = read(text, shown, mistakes) if text is not None else None
+        if node is None:
+            continue
+        for key in node.value if isinstance(node.value, dict) else ():
+            if key not in _TEMPLATE_KEYS:
+                mistakes.append(node.mistake(f"'{key}' is not known here{likely(key, _TEMPLATE_KEYS)}", key))
+        name, kind, named = node.get("template"), node.get("kind"), node.get("routes")
+        wanted = named.texts() if named is not None else None
+        if name is None or name.text is None or kind is None or kind.text is None or not wanted:
+            mistakes.append(node.mistake("a template has 'template' (its name), 'kind' (of case) and 'routes'"))
+            continue
+        about = node.get("about")
+        template = Template(
+            name.text,
+            _documents(node.get("goals"), "goal", base, mistakes),
+            _documents(node.get("services"), "service", base, mistakes),
+            (about.text or "") if about is not None else "",
+        )
+        for route in wanted:
+            if routes and route not in routes and route != "unknown" and named is not None:
+                mistakes.append(named.mistake(f"'{route}' is not a route of codes/discharge-route.json{likely(route, routes)}"))
+            if (kind.text, route) in made:
+                mistakes.append(node.mistake(f"kind '{kind.text}' and route '{route}' have a template already"))
+            made[kind.text, route] = template
+    return made
+
+
+def _documents(node: Node | None, name: str, base: _Site, mistakes: list[Mistake]) -> tuple[dict[str, Any], ...]:
+    if node is None:
+        return ()
+    mapping = base.mappings.get(name)
+    if mapping is None or not isinstance(node.value, list):
+        mistakes.append(node.mistake(f"a list of documents of the mapping '{name}' is wanted"))
+        return ()
+    made = []
+    for one in node.value:
+        if not isinstance(one.value, dict):
+            mistakes.append(one.mistake("a document is wanted"))
+            continue
+        doc = mapping.example(one.plain())
+        for problem in mapping.out(doc).problems:
+            if problem.code != "required":
+                place = one.get(problem.path.partition("[")[0].partition(".")[0]) or one
+                mistakes.append(place.mistake(f"{problem.path}: {problem.what}"))
+        made.append(doc)
+    return tuple(made)
+
+
+# ------------------------------------------------------------------------------------------------ for people
+
+
+def check(path: Path | str | None = None) -> list[str]:
+    """Load everything and run every example both ways: a line for each, the mistakes or the count last. A line that begins
+    with ``ok`` is good, every other but the last is not."""
+    try:
+        maps = Mappings.load(path)
+    except MappingErrors as errors:
+        return [*(str(one) for one in errors.mistakes), f"{len(errors.mistakes)} mistakes"]
+    from fhircase.mapping import examples
+
+    lines: list[str] = []
+    bad = 0
+    for site in ("", *maps.sites()):
+        for name in sorted(maps._sites[site].mappings):
+            mapping = maps.mapping(name, site)
+            for one in mapping.examples:
+                problems = examples.run(mapping, one)
+                title = f"{name}{f' ({site})' if site else ''}: {one.name}"
+                lines.append(f"ok   {title}" if not problems else f"FAIL {title}")
+                lines.extend(f"     {problem}" for problem in problems)
+                bad += bool(problems)
+    lines.append(f"{len([line for line in lines if not line.startswith(' ')])} examples, {bad} with problems")
+    return lines
+
+
+def show(name: str, site: str | None = None, path: Path | str | None = None) -> list[str]:
+    """The lines in force for a mapping, each with the file and line that it comes from. Raises KeyError."""
+    maps = Mappings.load(path)
+    mapping = maps.mapping(name, site)
+    lines = [f"{mapping.name}: {mapping.about.strip() or (mapping.fhir or mapping.v2)}"]
+
+    def told(these: Sequence[Line], indent: str) -> None:
+        for line in these:
+            where = line.paths[0].text if line.paths else ", ".join(str(one) if not isinstance(one, dict) else " / ".join(map(str, one)) for one in line.sources)
+            extra = [f"codes {line.codes.name}"] if line.codes else []
+            extra += [f"ref {', '.join(line.ref)}"] if line.ref else []
+            extra += ["need"] if line.need else []
+            extra += [f"else {line.default}"] if line.default is not None else []
+            extra += [f"only {line.only}"] if line.only else []
+            extra += [f"# {line.why}"] if line.why else []
+            left = f"{indent}{line.name}"
+            lines.append(f"{left:28} {where:60} {'; '.join(extra):40} {line.node.file}:{line.node.line}".rstrip())
+            told(line.fields or (), indent + "  ")
+
+    told(mapping.lines, "  ")
+    return lines
+
+
+def try_(name: str, file: Path | str, path: Path | str | None = None) -> list[str]:
+    """Run one file through a mapping: a resource (JSON with resourceType), a case document (JSON), or an HL7 v2 message.
+    Raises KeyError for an unknown mapping, Malformed for a file that cannot be read."""
+    from fhircase import hl7v2
+
+    mapping = Mappings.load(path).mapping(name)
+    raw = Path(file).read_bytes()
+    if mapping.v2 is not None:
+        read_ = mapping.read(hl7v2.parse(raw))
+        lines = [jsontext.dumps(read_.doc)]
+        lines += [f"{case} <- {place.place}{' (changed)' if place.raw is not None else ''}" for case, place in read_.origins.items()]
+        return lines + [f"{one.severity}: {one.path}: {one.what}" for one in read_.problems]
+    value = jsontext.loads(raw)
+    if isinstance(value, dict) and "resourceType" in value:
+        found = mapping.into(value)
+        lines = [jsontext.dumps(found.doc)]
+        lines += [f"not read: {one}" for one in found.loss]
+        return lines + [f"{one.severity}: {one.path}: {one.what}" for one in found.problems]
+    made = mapping.out(value)
+    return [jsontext.dumps(made.resource), *(f"{one.severity}: {one.path}: {one.what}" for one in made.problems)]
