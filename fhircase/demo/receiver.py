@@ -26,6 +26,7 @@ class Receiver:
         self.seen: dict[str, str] = {}
         self.order: list[str] = []
         self.refused = 0
+        self.repeated = 0
         self._lock = threading.Lock()
         receiver = self
 
@@ -61,6 +62,8 @@ class Receiver:
             elif id_ not in self.seen:
                 self.seen[id_] = kind
                 self.order.append(id_)
+            else:
+                self.repeated += 1
         return good
 
     def kinds(self) -> Counter[str]:
