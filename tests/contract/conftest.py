@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from fhircase import storage
+from fhircase.storage.schema import metadata
 from tests import postgres
 
 
@@ -34,10 +36,10 @@ def cluster() -> Iterator[postgres.Cluster]:
 
 
 @pytest.fixture(scope="session")
-def postgres_template(cluster: postgres.Cluster) -> str:
+def postgres_migrated(cluster: postgres.Cluster) -> str:
     url = cluster.create()
     storage.migrate(url)
-    return url.rpartition("/")[2]
+    return url
 
 
 @pytest.fixture
@@ -47,11 +49,12 @@ def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def postgres_url(cluster: postgres.Cluster, postgres_template: str) -> Iterator[str]:
-    """A migrated database of the test's own."""
-    url = cluster.create(postgres_template)
-    yield url
-    cluster.drop(url)
+def postgres_url(postgres_migrated: str) -> str:
+    """A migrated database, emptied: creating one for each test takes half a second."""
+    emptied = [f'DELETE FROM "{table.name}"' for table in metadata.tables.values() if table.name != "counter"]
+    with psycopg.connect(postgres_migrated, autocommit=True) as connection:
+        connection.execute("; ".join([*emptied, "UPDATE counter SET seq = 0, at = 0"]))
+    return postgres_migrated
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
