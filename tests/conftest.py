@@ -15,7 +15,7 @@ from typing import Any
 # Half an hour off the hour and on daylight saving time: code that leans on the machine's zone shows itself.
 os.environ["TZ"] = "Australia/Adelaide"
 time.tzset()
-for _name in [name for name in os.environ if name.startswith("FHIRCASE_") and name != "FHIRCASE_SAMPLES"]:
+for _name in [name for name in os.environ if name.startswith("FHIRCASE_") and not name.startswith(("FHIRCASE_SAMPLES", "FHIRCASE_SIM_"))]:
     del os.environ[_name]
 
 import pytest  # noqa: E402
@@ -142,7 +142,7 @@ class FakeGateway:
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in os.environ if name.startswith("FHIRCASE_") and name != "FHIRCASE_SAMPLES"]:
+    for name in [name for name in os.environ if name.startswith("FHIRCASE_") and not name.startswith(("FHIRCASE_SAMPLES", "FHIRCASE_SIM_"))]:
         monkeypatch.delenv(name)
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.delenv(name, raising=False)

@@ -38,6 +38,9 @@ KINDS: Mapping[str, Kind] = {
     "contacts": Kind("contact", "RelatedPerson"),
     "visits": Kind("visit", "Encounter"),
 }
+SHOWN = ("id", "version", "number")
+"""What an entry shows beside its mapped fields; not changed by a patch."""
+
 WRITABLE = ("goals", "services", "equipment", "needs", "assessments")
 SINGLES: Mapping[str, Kind] = {"episode": Kind("episode", "EpisodeOfCare"), "plan": Kind("plan", "CarePlan"), "team": Kind("team", "CareTeam")}
 
@@ -169,7 +172,7 @@ def change(
         raise NotFound(f"this case has no such entry in {what}")
     mapping = hub.maps.mapping(kind.mapping)
     before = stored.body
-    wanted = merge_patch(mapping.into(before).doc, patch)
+    wanted = merge_patch(mapping.into(before).doc, {name: value for name, value in patch.items() if name not in SHOWN})
     body = _out(hub, kind, wanted, before)
     _commit(hub, agent, [Write(kind.type, stored.id, body, expect=stored.version, case=case)], f"changed in {what}", key, correlation)
     return read(hub, viewer, case)

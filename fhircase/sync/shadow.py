@@ -50,9 +50,16 @@ def part(resource: Resource | None, element: str) -> Resource:
 
 
 def with_part(resource: Resource, element: str, taken: Resource | None) -> Resource:
-    """A copy in which one element is as it stands in ``taken`` (also: absent)."""
-    made = {name: value for name, value in resource.items() if name.lstrip("_") != element}
-    made.update(part(taken, element))
+    """A copy in which one element is as it stands in ``taken`` (also: absent), in its place among the others."""
+    new = part(taken, element)
+    made: Resource = {}
+    for name, value in resource.items():
+        if name.lstrip("_") != element:
+            made[name] = value
+        elif name in new:
+            made[name] = new[name]
+    for name, value in new.items():
+        made.setdefault(name, value)
     return made
 
 

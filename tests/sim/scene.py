@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from fhircase.flows import commit, deliver, receive
 from fhircase.flows.hub import Hub, Policy
 from fhircase.plans.change import Agent, Change, Ref, Resource, Review, Source, Write
-from fhircase.plans.partner import HUB, Partner
-from fhircase.ports import Link
+from fhircase.plans.partner import DIRECTORY_TYPES, HUB, Partner
+from fhircase.ports import Gateway, Link
 from tests.conftest import FrozenClock, build_hub
 from tests.sim.server import FhirServer
 
@@ -27,10 +27,11 @@ class Scene:
 
     def __init__(
         self, store: Any, servers: Mapping[str, FhirServer], clock: FrozenClock, *,
-        dialects: Mapping[str, Mapping[str, Any]] | None = None, send: tuple[str, ...] = TYPES, width: int = 8, policy: Policy | None = None,
+        client: str = CLIENT, case: str = CASE, dialects: Mapping[str, Mapping[str, Any]] | None = None, send: tuple[str, ...] = TYPES, take: tuple[str, ...] | None = None, width: int = 8, policy: Policy | None = None,
     ) -> None:
-        self.clock, self.servers = clock, servers
-        self.hub: Hub = build_hub(store, clock=clock, gateways=lambda partner: servers[partner.name], policy=policy)
+        self.clock, self.servers, self.client, self.case = clock, servers, client, case
+        self.gateway: Callable[[Partner], Gateway] = lambda partner: servers[partner.name]
+        self.hub: Hub = build_hub(store, clock=clock, gateways=lambda partner: self.gateway(partner), policy=policy)
         with store.write() as tx:
             tx.partners.save(Partner(HUB, title="Hub", organization="org-hub"))
             for name, made in servers.items():
@@ -38,25 +39,26 @@ class Scene:
                     Partner(
                         name, title=name.title(), organization=f"org-{name}", base_url=made.base_url, send=send, width=width,
                         dialect=(dialects or {}).get(name, {"ids": "any"}),
-                        take=tuple(t for t in TYPES if t not in ("Patient", "Practitioner")),
+                        take=take or tuple(t for t in TYPES if t not in ("Patient", "Practitioner")),
                     )
                 )  # fmt: skip
         self.write(
-            {"resourceType": "Patient", "id": CLIENT, "identifier": [MRN], "birthDate": "1950-02-03"},
+            {"resourceType": "Patient", "id": client, "identifier": [{**MRN, "value": client}], "birthDate": "1950-02-03"},
             {
-                "resourceType": "EpisodeOfCare", "id": CASE, "status": "active", "patient": {"reference": f"Patient/{CLIENT}"},
+                "resourceType": "EpisodeOfCare", "id": case, "status": "active", "patient": {"reference": f"Patient/{client}"},
                 "managingOrganization": {"reference": "Organization/org-hub"},
             },
             {
-                "resourceType": "CareTeam", "id": TEAM, "status": "active", "subject": {"reference": f"Patient/{CLIENT}"},
-                "identifier": [{"system": commit.TEAM_SYSTEM, "value": CASE}],
+                "resourceType": "CareTeam", "id": f"{TEAM}-{case}", "status": "active", "subject": {"reference": f"Patient/{client}"},
+                "identifier": [{"system": commit.TEAM_SYSTEM, "value": case}],
                 "participant": [{"member": {"reference": f"Organization/org-{name}"}, "period": {"start": "2026-01-01"}} for name in servers],
             },
-            client=CLIENT, case=CASE,
         )  # fmt: skip
 
-    def write(self, *resources: Resource, client: str | None = CLIENT, case: str | None = CASE, agent: str = HUB) -> Any:
-        """As the hub's own people write: whole resources, as they shall be."""
+    def write(self, *resources: Resource, agent: str = HUB) -> Any:
+        """As the hub's own people write: whole resources, as they shall be. Directory resources have no client."""
+        directory = all(r["resourceType"] in DIRECTORY_TYPES for r in resources)
+        client, case = (None, None) if directory else (self.client, self.case)
         writes = tuple(
             Write(r["resourceType"], r["id"], r, client=client, case=None if r["resourceType"] == "Patient" else case) for r in resources
         )
@@ -101,21 +103,26 @@ class Scene:
         with self.hub.store.read() as tx:
             return sum(lane["waiting"] for lane in tx.outbox.status())
 
+    def deliver_one(self) -> bool:
+        """One step of whatever lane is due."""
+        with self.hub.store.write() as tx:
+            lane = tx.outbox.claim("test", self.hub.now(), self.hub.policy.lease_ms, ("fhir",))
+        if lane is None:
+            return False
+        deliver.step(self.hub, lane)
+        return True
+
     def deliver(self, rounds: int = 60) -> int:
         """Let the lanes run until nothing is due. Returns how many steps were taken."""
         taken = idle = 0
         while taken < rounds:
-            with self.hub.store.write() as tx:
-                lane = tx.outbox.claim("test", self.hub.now(), self.hub.policy.lease_ms, ("fhir",))
-            if lane is None:
-                if idle or not self.waiting():
-                    return taken
-                idle += 1
-                self.clock.tick(seconds=1)
+            if self.deliver_one():
+                taken, idle = taken + 1, 0
                 continue
-            idle = 0
-            taken += 1
-            deliver.step(self.hub, lane)
+            if idle > 30 or not self.waiting():
+                return taken
+            idle += 1
+            self.clock.tick(seconds=1)
         raise AssertionError("the lanes do not come to rest")
 
     def collect(self, partner: str, **how: Any) -> receive.Collected:
