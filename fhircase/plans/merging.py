@@ -32,12 +32,15 @@ class Verdict:
 
 
 def judge(
-    survivor_numbers: Sequence[Number], retired_numbers: Sequence[Number], holders: Mapping[Number, Ref], bodies: Mapping[Ref, Resource],
+    survivor_numbers: Sequence[Number],
+    retired_numbers: Sequence[Number],
+    holders: Mapping[Number, Ref],
+    bodies: Mapping[Ref, Resource],
 ) -> Verdict:
     """What an A40 pair asks for. ``holders`` says which Patient a number is claimed by (a merged one's survivor)."""
-    if not retired_numbers or set(retired_numbers) <= set(survivor_numbers):
-        return Verdict("ignore")
     kept = next((holders[n] for n in survivor_numbers if n in holders), None)
+    if not retired_numbers or set(retired_numbers) <= set(survivor_numbers):
+        return Verdict("ignore", survivor=kept)
     gone = next((holders[n] for n in retired_numbers if n in holders and n not in survivor_numbers), None)
     if kept is None and gone is None:
         return Verdict("unknown")
