@@ -25,17 +25,17 @@ Json = dict[str, Any]
 
 
 def read(package: Path) -> list[Json]:
-    """Every resource in the package."""
-    found = []
+    """Every resource in the package, by name."""
+    found = {}
     with tarfile.open(package) as archive:
-        for member in sorted(archive, key=lambda m: m.name):
+        for member in archive:
             if member.name.endswith(".json") and not member.name.endswith((".index.json", "package.json")):
                 stream = archive.extractfile(member)
                 assert stream is not None
                 resource = json.load(stream)
                 if resource.get("resourceType"):
-                    found.append(resource)
-    return found
+                    found[member.name] = resource
+    return [found[name] for name in sorted(found)]
 
 
 # ------------------------------------------------------------------------------------------------ types

@@ -242,17 +242,17 @@ class _Walk:
                         self.binding(field, f"{path}.{field.base}")
                 elif type(value) is str and value[:1] == "#" and field.type in ("uri", "url", "canonical"):
                     root.fragments.add(value)
+        if only_id:
+            self.say(
+                "An object is empty" if not item else "An element has nothing but an id (ele-1)", path, "invariant" if item else "structure"
+            )
+            return
         for base, names in type_.required:
             for name in names:
                 if name in item:
                     break
             else:
                 self.say(f"{base} is required", f"{path}.{base}", "required")
-        if only_id:
-            self.say(
-                "An object is empty" if not item else "An element has nothing but an id (ele-1)", path, "invariant" if item else "structure"
-            )
-            return
         for invariant in type_.invariants:
             if not invariant.holds(item):
                 self.say(f"{invariant.what} ({invariant.key})", f"{path}.{invariant.at}" if invariant.at else path, "invariant")

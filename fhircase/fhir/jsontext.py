@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import simplejson
@@ -40,7 +40,10 @@ class Number(Decimal):
 def _number(token: str) -> Number:
     if len(token) > MAX_DIGITS:
         raise Malformed("a number has too many digits", hint=f"at most {MAX_DIGITS} characters")
-    value = Number(token)
+    try:
+        value = Number(token)
+    except InvalidOperation:  # an exponent of more than 18 digits
+        raise Malformed("a number has too large an exponent") from None
     if not math.isfinite(float(value)):
         raise Malformed("a number is too large to be a FHIR decimal")
     return value
@@ -82,7 +85,8 @@ def loads(data: bytes | str) -> Any:
     try:
         value = simplejson.loads(data, parse_float=_number, parse_int=_integer, parse_constant=_constant, object_pairs_hook=_pairs)
     except simplejson.JSONDecodeError as error:
-        raise Malformed(f"not JSON: {error.msg}", path=f"line {error.lineno} column {error.colno}") from None
+        words = error.msg.partition(" %r")[0]
+        raise Malformed(f"not JSON: {words}", path=f"line {error.lineno} column {error.colno}") from None
     except RecursionError:
         raise Malformed("the JSON nests too deeply", hint=f"at most {MAX_DEPTH} levels") from None
     if type(value) is dict or type(value) is list:

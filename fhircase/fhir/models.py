@@ -1,0 +1,52 @@
+"""The fhir.resources models as a second opinion on structure.
+
+Measured: of 47 validator cases they refuse 20, all among the 40 that ``checks`` refuses; of 9,500 mutations of real resources none
+that ``checks`` let through. They take 0.1 to 0.4 ms a resource (``checks``: 0.01 to 0.05) and half a second to import. So
+``$validate`` asks them, and the tests hold ``checks`` against them; the write path does not. Nothing is ever rewritten by
+them: they alter values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fhircase.errors import Problem
+
+# fhir.resources has R4B (4.3.0). In these types R4B differs from R4, or does not have them.
+_CHANGED = frozenset(
+    (
+        "AdministrableProductDefinition", "CatalogEntry", "Citation", "ClinicalUseDefinition", "DeviceDefinition",
+        "EffectEvidenceSynthesis", "Evidence", "EvidenceReport", "EvidenceVariable", "ManufacturedItemDefinition", "NutritionProduct", "PackagedProductDefinition",
+        "PlanDefinition", "ActivityDefinition", "RegulatedAuthorization", "ResearchDefinition", "ResearchElementDefinition",
+        "RiskEvidenceSynthesis", "SubscriptionStatus", "SubscriptionTopic", "SubstanceDefinition", "SubstanceSpecification",
+        "SubstanceNucleicAcid", "SubstancePolymer", "SubstanceProtein", "SubstanceReferenceInformation", "SubstanceSourceMaterial",
+        "ExampleScenario", "GraphDefinition", "Bundle", "Parameters",
+    )
+)  # fmt: skip
+
+
+def second_opinion(resource: dict[str, Any]) -> list[Problem]:
+    """What the models find wrong with the structure of one resource that has passed ``checks``; at most 50 problems, each at its
+    element. Empty for the types in which R4B differs from R4, and for Bundle and Parameters, whose parts are judged singly."""
+    type_ = str(resource.get("resourceType"))
+    if type_ in _CHANGED or type_.startswith("MedicinalProduct"):
+        return []
+    from fhir.resources.R4B import get_fhir_model_class  # half a second: only when asked for
+    from pydantic import ValidationError
+
+    try:
+        model = get_fhir_model_class(type_)
+    except (LookupError, ValueError):
+        return []
+    try:
+        model.model_validate(resource)
+    except ValidationError as refused:
+        found = refused.errors(include_url=False, include_context=False, include_input=False)
+        return [Problem("the value does not fit the element", _path(type_, error["loc"]), code="structure") for error in found[:50]]
+    return []
+
+
+def _path(type_: str, place: tuple[int | str, ...]) -> str:
+    made = type_
+    for part in place:
+        made += f"[{part}]" if isinstance(part, int) else f".{part}"
+    return made
