@@ -13,7 +13,7 @@ from fhircase.hl7v2 import Authorities, Message
 from fhircase.mapping.fhirside import Scope, Unit, maker
 from fhircase.mapping.lines import Line
 from fhircase.mapping.paths import Hop, Path
-from fhircase.mapping.v2side import _TOP, Place, Run, V2Scope
+from fhircase.mapping.v2side import Place, Run, V2Scope
 from fhircase.mapping.values import copied, typed
 
 Doc = dict[str, Any]
@@ -50,9 +50,13 @@ class In:
 
     doc: Doc
     problems: tuple[Problem, ...]
-    origins: MappingOf[str, Place] = field(default_factory=dict)
+    _run: Run | None = field(default=None, repr=False)
     _scope: Scope | None = field(default=None, repr=False)
     _resource: Resource | None = field(default=None, repr=False)
+
+    @property
+    def origins(self) -> dict[str, Place]:
+        return self._run.origins() if self._run is not None else {}
 
     @property
     def loss(self) -> tuple[str, ...]:
@@ -116,7 +120,7 @@ class Mapping:
         self._one_way(release)
         problems: list[Problem] = []
         doc = self._scope.read(resource, problems)
-        return In(doc, tuple(problems), {}, self._scope, resource)
+        return In(doc, tuple(problems), None, self._scope, resource)
 
     def read(self, message: Message, *, zone: str | None = None, authorities: Authorities | MappingOf[str, str] | None = None) -> In:
         """HL7 v2 → case. ``zone``: the sender's IANA zone for times without offset (without it they are kept to the day and
@@ -127,8 +131,8 @@ class Mapping:
         if not isinstance(authorities, Authorities):
             authorities = Authorities("", dict(authorities or {}))
         run = Run(message, zone, authorities)
-        doc = self._v2.read(run, _TOP, "")
-        return In(doc, tuple(run.problems), run.origins)
+        doc = self._v2.read(run, None, None, None, None)
+        return In(doc, tuple(run.problems), _run=run)
 
     def element(self, field: str) -> str:
         """The FHIR element that a case field lives in: ``ends`` → ``period.end``, ``identifiers[1].value`` →

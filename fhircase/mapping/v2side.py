@@ -5,13 +5,13 @@ kept as its origin, with the text as sent where it could not be carried over who
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from fhircase import hl7v2
 from fhircase.errors import Problem
-from fhircase.hl7v2 import DELETE, Authorities, Message, Repetition, Segment
+from fhircase.hl7v2 import DELETE, Authorities, Message, Moment, Repetition, Segment
 from fhircase.mapping.codes import Codes
 from fhircase.mapping.lines import Line, Source
 from fhircase.mapping.values import typed
@@ -41,26 +41,121 @@ _OWNERS = frozenset({"PR1", "GT1", "IN1"})
 _MOVABLE = frozenset({"ROL", "PRT"})
 
 
-@dataclass(slots=True)
+class Rep:
+    """One repetition of a field, split once. Texts with escapes or ``""`` go the parser's own way."""
+
+    __slots__ = ("raw", "parts", "sub", "slow", "segment", "field", "number")
+
+    def __init__(self, raw: str, run: Run, segment: Segment, field: int, number: int) -> None:
+        delimiters = run.message.delimiters
+        self.raw = raw
+        self.parts = raw.split(delimiters.component) if delimiters.component else [raw]
+        self.sub = delimiters.sub
+        self.segment = segment
+        self.field = field
+        self.number = number
+        self.slow: Repetition | None = None
+        if '""' in raw or (delimiters.escape and delimiters.escape in raw):
+            wanted = number if number > 1 else None
+            self.slow = next((one for one in segment.repetitions(field) if one.place.repetition == wanted), None)
+
+    def get(self, component: int = 1, sub: int = 1) -> str | None:
+        """None when nothing is said, DELETE for ``""``."""
+        if self.slow is not None:
+            return self.slow.get(component, sub)
+        parts = self.parts
+        if component > len(parts):
+            return None
+        text = parts[component - 1]
+        if self.sub and self.sub in text:
+            subs = text.split(self.sub)
+            return (subs[sub - 1] or None) if sub <= len(subs) else None
+        return text or None if sub == 1 else None
+
+    def __str__(self) -> str:
+        occurrence = self.segment.occurrence
+        text = self.segment.name + (f"[{occurrence}]" if occurrence > 1 else "") + f"-{self.field}"
+        return f"{text}[{self.number}]" if self.number > 1 else text
+
+
+class Spot:
+    """A case path on the way: made once per group entry, written out only when asked for."""
+
+    __slots__ = ("above", "name", "index", "_text")
+
+    def __init__(self, above: Spot | None, name: str, index: int = -1) -> None:
+        self.above = above
+        self.name = name
+        self.index = index
+        self._text: str | None = None
+
+    def __str__(self) -> str:
+        if self._text is None:
+            here = self.name if self.index < 0 else f"{self.name}[{self.index}]"
+            self._text = f"{self.above}.{here}" if self.above is not None else here
+        return self._text
+
+
 class Run:
     """One reading of one message."""
 
-    message: Message
-    zone: str | None
-    authorities: Authorities
-    problems: list[Problem] = field(default_factory=list)
-    origins: dict[str, Place] = field(default_factory=dict)
-    told: set[tuple[str, str]] = field(default_factory=set)
-    found: dict[str, list[Segment]] = field(default_factory=dict)
+    __slots__ = ("message", "zone", "authorities", "problems", "log", "_told", "_segments", "_reps", "_moments")
+
+    def __init__(self, message: Message, zone: str | None, authorities: Authorities) -> None:
+        self.message = message
+        self.zone = zone
+        self.authorities = authorities
+        self.problems: list[Problem] = []
+        self.log: list[tuple[Spot | None, str, Rep | None, str, str | None]] = []
+        self._told: set[tuple[str, str]] = set()
+        self._segments: dict[str, list[Segment]] = {}
+        self._reps: dict[tuple[Segment, int], list[Rep]] = {}
+        self._moments: dict[str, Moment | None] = {}
 
     def segments(self, name: str) -> list[Segment]:
-        found = self.found.get(name)
+        found = self._segments.get(name)
         if found is None:
             found = self.message.segments(name)
-            if name in _MOVABLE and found:
+            if found and name in _MOVABLE:
                 found = self._of_the_visit(name)
-            self.found[name] = found
+            self._segments[name] = found
         return found
+
+    def reps(self, segment: Segment, field: int) -> list[Rep]:
+        """The repetitions of a field that say anything."""
+        key = (segment, field)
+        found = self._reps.get(key)
+        if found is None:
+            text = segment.field(field)
+            found = []
+            if text:
+                delimiter = self.message.delimiters.repetition
+                if delimiter and delimiter in text:
+                    found = [Rep(part, self, segment, field, at) for at, part in enumerate(text.split(delimiter), 1) if part]
+                else:
+                    found = [Rep(text, self, segment, field, 1)]
+            self._reps[key] = found
+        return found
+
+    def moment(self, text: str) -> Moment | None:
+        if text not in self._moments:
+            try:
+                self._moments[text] = hl7v2.moment(text, zone=self.zone)
+            except ValueError:
+                self._moments[text] = hl7v2.moment(text)
+        return self._moments[text]
+
+    def tell(self, what: str, place: str, hint: str, code: str, severity: str = "warning") -> None:
+        """Once for each place: two lines that read it would say the same."""
+        if (place, code) not in self._told:
+            self._told.add((place, code))
+            self.problems.append(Problem(what, place, hint, code, severity))
+
+    def origins(self) -> dict[str, Place]:
+        made = {}
+        for above, name, rep, part, raw in self.log:
+            made[f"{above}.{name}" if above is not None else name] = Place(f"{rep}{part}" if rep is not None else part, raw)
+        return made
 
     def _of_the_visit(self, name: str) -> list[Segment]:
         made, owner = [], ""
@@ -71,295 +166,283 @@ class Run:
                 made.append(segment)
         return made
 
-    def tell(self, what: str, place: str, hint: str, code: str, severity: str = "warning") -> None:
-        """Once for each place: two lines that read it would say the same."""
-        if (place, code) not in self.told:
-            self.told.add((place, code))
-            self.problems.append(Problem(what, place, hint, code, severity))
+
+#: (run, segment and repetition of the enclosing group, the place that the repetition is of, the case path above, field name)
+Reader = Callable[[Run, "Segment | None", "Rep | None", "Source | None", "Spot | None", str], Any]
+Finder = Callable[[Run, "Segment | None", "Rep | None"], "Rep | None"]
 
 
-class Here(NamedTuple):
-    """Where a line reads: the segment and repetition of the enclosing group, and the place that the repetition is of."""
-
-    segment: Segment | None = None
-    repetition: Repetition | None = None
-    of: Source | None = None
-
-
-_TOP = Here()
-Reader = Callable[[Run, Here, str], Any]
-
-
-def _part_of(source: Source) -> str:
-    return "".join(f".{n}" for n in (source.component, source.sub) if n)
-
-
-def _getter(source: Source) -> Callable[[Run, Here], tuple[str | None, Any]]:
-    """The text at a place and what tells the place's name."""
-    component, sub, number = source.component or 1, source.sub or 1, source.field
+def _finder(source: Source) -> Finder:
+    """The repetition that a place is in: the one at hand, or the first of the field."""
     if source.datatype:
+        return lambda run, segment, rep: rep
+    name, field = source.segment, source.field
 
-        def within(run: Run, here: Here) -> tuple[str | None, Any]:
-            repetition = here.repetition
-            return (None, None) if repetition is None else (repetition.get(component, sub), repetition)
-
-        return within
-    name = source.segment
-
-    def absolute(run: Run, here: Here) -> tuple[str | None, Any]:
-        segment = here.segment
+    def find(run: Run, segment: Segment | None, rep: Rep | None) -> Rep | None:
         if segment is None or segment.name != name:
             segments = run.segments(name)
             if not segments:
-                return None, None
+                return None
             segment = segments[0]
-        return segment.get(number, component, sub), segment
+        reps = run.reps(segment, field)
+        return reps[0] if reps else None
 
-    return absolute
+    return find
 
 
-def _named(source: Source, where: Any) -> str:
-    """The place as text: ``PID-3[2].1``."""
-    if isinstance(where, Repetition):
-        return f"{where.place}{_part_of(source)}"
-    if isinstance(where, Segment) and where.occurrence > 1:
-        return f"{source.segment}[{where.occurrence}]-{source.field}{_part_of(source)}"
-    return str(source)
+def _part(source: Source) -> str:
+    return "".join(f".{n}" for n in (source.component, source.sub) if n)
 
 
 # ------------------------------------------------------------------------------------------------ conversions
 
 
-def _convert(run: Run, as_: str, text: str, where: str) -> tuple[Any, str | None]:
+def _convert(run: Run, as_: str, text: str, rep: Rep, part: str) -> tuple[Any, str | None]:
     """The value and, where something was lost, the text as sent."""
     if as_ == "dateTime":
-        try:
-            moment = hl7v2.moment(text, zone=run.zone)
-        except ValueError:
-            moment = hl7v2.moment(text)
+        moment = run.moment(text)
         if moment is None:
-            run.tell("is not a time", where, "send YYYYMMDDHHMMSS+ZZZZ", "value")
+            run.tell("is not a time", f"{rep}{part}", "send YYYYMMDDHHMMSS+ZZZZ", "value")
             return ABSENT, text
+        if moment.doubt is None:
+            return moment.text, None
         if moment.doubt == "no-zone":
-            run.tell("a time without offset from a sender without a time zone: kept to the day", where, "set the sender's time zone", "incomplete")
-        elif moment.doubt is not None:
-            what = {"offset": "its offset is no offset on earth: kept to the day"}.get(moment.doubt, "the clock was changed at this time: the first reading was taken")
-            run.tell(what, where, "send times with their offset", "value")
-        return moment.text, text if moment.doubt is not None else None
+            what, hint = "a time without offset from a sender without a time zone: kept to the day", "set the sender's time zone"
+            run.tell(what, f"{rep}{part}", hint, "incomplete")
+        else:
+            what = "the clock was changed at this time: the first reading was taken"
+            if moment.doubt == "offset":
+                what = "its offset is no offset on earth: kept to the day"
+            run.tell(what, f"{rep}{part}", "send times with their offset", "value")
+        return moment.text, text
     if as_ == "date":
-        day = hl7v2.date(text)
-        if day is None:
-            run.tell("is not a date", where, "send YYYYMMDD", "value")
+        moment = run.moment(text)
+        if moment is None:
+            run.tell("is not a date", f"{rep}{part}", "send YYYYMMDD", "value")
             return ABSENT, text
-        return day[:10], text if len(day) > 10 else None
+        day = moment.text[:10]
+        return day, text if len(text.strip()) > len(day.replace("-", "")) else None
     if as_ == "time-of-birth":
-        moment = hl7v2.moment(text, zone=run.zone)
+        moment = run.moment(text)
         return (moment.text, None) if moment is not None and "T" in moment.text and moment.doubt is None else (ABSENT, None)
     if as_ == "number":
         value = typed(text.strip(), "number")
         if value is None:
-            run.tell("is not a number", where, "", "value")
+            run.tell("is not a number", f"{rep}{part}", "", "value")
             return ABSENT, text
         return value, None
     if as_ == "boolean":
         said = {"y": True, "yes": True, "true": True, "1": True, "n": False, "no": False, "false": False, "0": False}.get(text.strip().lower())
         if said is None:
-            run.tell("is neither Y nor N", where, "use table 0136", "value")
+            run.tell("is neither Y nor N", f"{rep}{part}", "use table 0136", "value")
             return ABSENT, text
         return said, None
     return text, None
 
 
-def _whole(as_: str, source: Source, run: Run, here: Here) -> tuple[Any, Any]:
-    """Conversions that look at a whole composite."""
-    if source.datatype:
-        where: Any = here.repetition
-        repetition = here.repetition
+def _authority(source: Source, run: Run, rep: Rep) -> str | None:
+    """The identifier system of an assigning authority (an HD), None when none is named."""
+    number = source.component or 1
+    if source.datatype == "EI":  # its authority is spread over components 2 to 4
+        names = (rep.get(number), rep.get(number + 1), rep.get(number + 2))
     else:
-        segment = here.segment if here.segment is not None and here.segment.name == source.segment else next(iter(run.segments(source.segment)), None)
-        where = segment
-        repetitions = segment.repetitions(source.field) if segment is not None else []
-        repetition = repetitions[0] if repetitions else None
-    if repetition is None:
-        return None, where
-    component = source.component
-    if as_ == "authority":
-        if repetition.raw == '""':
-            return DELETE, where
-        number = component or 1
-        if source.datatype == "EI":  # its authority is spread over components 2 to 4
-            names = (repetition.get(number), repetition.get(number + 1), repetition.get(number + 2))
-        else:
-            names = (repetition.get(number), repetition.get(number, 2), repetition.get(number, 3))
-        if number == 4 and (source.datatype == "CX"):
-            return run.authorities.of(repetition), where
-        return (run.authorities.system(*(name or None for name in names)) if names[0] or names[1] else None), where
-    if repetition.raw == '""':
-        return DELETE, where
-    if as_ == "name":
-        xpn = source.datatype == "XPN"
-        family, given, middle, suffix, prefix = (1, 2, 3, 4, 5) if xpn else (2, 3, 4, 5, 6)
-        parts = [repetition.get(n) for n in (prefix, given, middle, family)]
-        text = " ".join(part for part in parts if part)
-        after = repetition.get(suffix)
-        return (f"{text}, {after}" if text and after else text) or None, where
-    if as_ == "place":
-        spot = " ".join(part for n in (1, 2, 3) if (part := repetition.get(n)))
-        facility = repetition.get(4)
-        text = f"{spot}, {facility}" if spot and facility else spot or facility or repetition.get(9) or ""
-        return text or None, where
-    # contact: XTN.12 is the whole number, else country, area and local part, else the first component of old messages
-    if (repetition.get(3) or "") in ("Internet", "X.400") or (repetition.get(2) or "") == "NET":
-        mail = repetition.get(4)
-        if mail:
-            return mail, where
-    whole = repetition.get(12)
+        names = (rep.get(number), rep.get(number, 2), rep.get(number, 3))
+    if source.datatype == "CX" and number == 4:
+        return run.authorities.of(rep)  # type: ignore[arg-type]
+    return run.authorities.system(*(name or None for name in names)) if names[0] or names[1] else None
+
+
+def _name(source: Source, run: Run, rep: Rep) -> str | None:
+    """A person's name to show: XPN, or XCN where the number comes first."""
+    family, given, middle, suffix, prefix = (1, 2, 3, 4, 5) if source.datatype == "XPN" else (2, 3, 4, 5, 6)
+    text = " ".join(part for n in (prefix, given, middle, family) if (part := rep.get(n)))
+    after = rep.get(suffix)
+    return (f"{text}, {after}" if text and after else text) or None
+
+
+def _place(source: Source, run: Run, rep: Rep) -> str | None:
+    """A person location (PL) to show: point of care, room, bed, facility; its description when there is nothing else."""
+    spot = " ".join(part for n in (1, 2, 3) if (part := rep.get(n)))
+    facility = rep.get(4)
+    return (f"{spot}, {facility}" if spot and facility else spot or facility) or rep.get(9)
+
+
+def _contact(source: Source, run: Run, rep: Rep) -> str | None:
+    """The number of an XTN: XTN.12 is the whole of it, else country, area and local part, else the first component of old
+    messages; of an Internet address XTN.4."""
+    if (rep.get(3) in ("Internet", "X.400") or rep.get(2) == "NET") and (mail := rep.get(4)):
+        return mail
+    whole = rep.get(12)
     if whole:
-        return whole, where
-    country, area, local, extension = (repetition.get(n) for n in (5, 6, 7, 8))
+        return whole
+    area, local = rep.get(6), rep.get(7)
     if local and area:
+        country, extension = rep.get(5), rep.get(8)
         text = " ".join(part for part in (f"+{country.lstrip('+')}" if country else None, area, local) if part)
-        return (f"{text} x{extension}" if extension else text), where
-    return repetition.get(1) or local or repetition.get(4), where
+        return f"{text} x{extension}" if extension else text
+    return rep.get(1) or local or rep.get(4)
 
 
-_COMPOSITE = frozenset({"authority", "name", "contact", "place"})
+_COMPOSITE: Mapping[str, Callable[[Source, Run, Rep], str | None]] = {
+    "authority": _authority, "name": _name, "place": _place, "contact": _contact,
+}  # fmt: skip
 
 
-# ------------------------------------------------------------------------------------------------ lines
+# ------------------------------------------------------------------------------------------------ values
 
 
-def _matches(rules: Sequence[tuple[Source, frozenset[str]]]) -> Callable[[Run, Here], bool]:
-    tests = [(_getter(place), wanted) for place, wanted in rules]
+def _matches(rules: Sequence[tuple[Source, frozenset[str]]]) -> Callable[[Run, Segment | None, Rep | None], bool]:
+    tests = [(_finder(place), place.component or 1, place.sub or 1, wanted) for place, wanted in rules]
 
-    def match(run: Run, here: Here) -> bool:
-        return all((get(run, here)[0] or "") in wanted for get, wanted in tests)
+    def match(run: Run, segment: Segment | None, rep: Rep | None) -> bool:
+        for find, component, sub, wanted in tests:
+            at = find(run, segment, rep)
+            if ((at.get(component, sub) if at is not None else None) or "") not in wanted:
+                return False
+        return True
 
     return match
 
 
-def _code(run: Run, codes: Codes, text: str) -> tuple[str | None, bool]:
-    """The word, and whether the table knows the code (a row without counterpart is known and has none)."""
-    found = codes.forward(text)
-    if found is None and (stripped := text.strip()) != text:
-        found = codes.forward(stripped)
-    return found, found is not None or codes.matchless(text)
+def _look(codes: Codes) -> Callable[[str], tuple[str | None, bool]]:
+    """The word for a code, and whether the table knows it (a row without counterpart is known and has none)."""
+    rows = {code: target.code for group in reversed(codes.groups) for code, (target, _) in group.rows.items()}
+
+    def look(text: str) -> tuple[str | None, bool]:
+        found = rows.get(text)
+        if found is not None:
+            return found, True
+        stripped = text.strip()
+        found = rows.get(stripped) or codes.forward(stripped)
+        return found, found is not None or codes.matchless(stripped)
+
+    return look
 
 
 def _value(line: Line) -> Reader:
-    """One value: the first of its places that says something."""
-    as_ = line.as_ if len(line.as_) == len(line.sources) else line.as_ * max(len(line.sources), 1)
-    places: list[tuple[Any, ...]] = []
-    for one, kind in zip(line.sources, as_):
-        if isinstance(one, dict):
-            places.append(("word", one, None, None))
-        elif kind in _COMPOSITE:
-            places.append(("whole", one, kind, None))
+    """One value: the first of its places that says something (of a coded line: whose code has a word)."""
+    kinds = line.as_ if len(line.as_) == len(line.sources) else line.as_ * max(len(line.sources), 1)
+    ways: list[tuple[Any, ...]] = []
+    for source, kind in zip(line.sources, kinds):
+        if isinstance(source, dict):
+            ways.append((source, None, 0, 0, "", "", None))
         else:
-            places.append(("text", one, kind, _getter(one)))
-    codes, keeps, table = line.codes, line.keeps_text, f"codes/{line.codes.name}" if line.codes else ""
-    picks = _picked(line)
+            ways.append((source, _finder(source), source.component or 1, source.sub or 1, _part(source), kind, _COMPOSITE.get(kind)))
+    codes, keeps = line.codes, line.keeps_text
+    look = _look(codes) if codes is not None else None
+    table = f"codes/{codes.name}" if codes is not None else ""
+    pick = _picker(line)
+    if pick is not None:
+        ways = [(source, pick(source) if find is not None else None, *rest) for source, find, *rest in ways]
 
-    def read(run: Run, here: Here, path: str) -> Any:
-        deleted: str | None = None
-        unknown: tuple[str, str] | None = None
-        for form, source, kind, get in places:
-            if form == "word":
-                word, name = _fixed(source, run, here)
+    def read(run: Run, segment: Segment | None, rep: Rep | None, of: Source | None, above: Spot | None, name: str) -> Any:
+        deleted = None
+        unknown = None
+        for source, find, component, sub, part, kind, whole in ways:
+            if find is None:
+                word, at = _fixed(source, run, segment, rep, of)
                 if word is not None:
-                    run.origins[path] = Place(name)
+                    run.log.append((above, name, at, "", None))
                     return word
                 continue
-            if picks is not None:
-                text, where = picks(run, here, source)
-            elif form == "whole":
-                text, where = _whole(kind, source, run, here)
+            at = find(run, segment, rep)
+            if at is None:
+                continue
+            if whole is not None:
+                text = DELETE if at.raw == '""' else whole(source, run, at)
             else:
-                text, where = get(run, here)
+                text = at.get(component, sub)
             if text is None:
                 continue
             if text is DELETE:
-                deleted = deleted or _named(source, where)
+                deleted = deleted or (at, part)
                 continue
             raw = None
             value: Any = text
-            if codes is not None:
-                value, known = _code(run, codes, text)
+            if look is not None:
+                value, known = look(text)
                 if value is None:
                     if not known and unknown is None:
-                        unknown = (text, _named(source, where))
+                        unknown = (text, at, part)
                     continue
-            elif form == "text" and kind != "text":
-                value, raw = _convert(run, kind, text, _named(source, where))
-            elif not text.strip():
+            elif whole is None and kind != "text":
+                value, raw = _convert(run, kind, text, at, part)
+                if value is ABSENT:
+                    if raw is not None:
+                        run.log.append((above, name, at, part, raw))
+                    continue
+            elif text.isspace():
                 continue
-            run.origins[path] = Place(_named(source, where), raw)
-            if value is ABSENT:
-                continue
+            run.log.append((above, name, at, part, raw))
             return value
         if unknown is not None:
-            text, name = unknown
-            run.tell(f"code not in {table}", name, f"add it to mappings/{table}.json", "code-invalid")
-            run.origins[path] = Place(name, text)
+            text, at, part = unknown
+            run.tell(f"code not in {table}", f"{at}{part}", f"add it to mappings/{table}.json", "code-invalid")
+            run.log.append((above, name, at, part, text))
             return text if keeps else ABSENT
         if deleted is not None:
-            run.origins[path] = Place(deleted)
+            run.log.append((above, name, *deleted, None))
             return None
         return ABSENT
 
     return read
 
 
-def _fixed(words: Mapping[Source, str], run: Run, here: Here) -> tuple[str | None, str]:
+def _fixed(words: Mapping[Source, str], run: Run, segment: Segment | None, rep: Rep | None, of: Source | None) -> tuple[str | None, Rep | None]:
     """The word for the place at hand, or for the first place that says anything."""
     for place, word in words.items():
-        if here.of is not None:
-            if place == here.of:
-                return word, str(here.repetition.place) if here.repetition is not None else str(place)
+        if of is not None:
+            if place == of:
+                return word, rep
         else:
-            text, where = _getter(place)(run, here)
-            if text:
-                return word, _named(place, where)
-    return None, ""
+            at = _finder(place)(run, segment, rep)
+            if at is not None and at.get(place.component or 1, place.sub or 1):
+                return word, at
+    return None, None
 
 
-def _picked(line: Line) -> Callable[[Run, Here, Source], tuple[Any, Any]] | None:
+def _picker(line: Line) -> Callable[[Source], Finder] | None:
+    """Finds the repetition whose components are as ``pick`` says."""
     if not line.pick:
         return None
-    rules = line.pick
+    rules = [(place.component or 1, place.sub or 1, wanted) for place, wanted in line.pick]
 
-    def pick(run: Run, here: Here, source: Source) -> tuple[Any, Any]:
-        segments = [here.segment] if here.segment is not None and here.segment.name == source.segment else run.segments(source.segment)
-        for segment in segments:
-            for repetition in segment.repetitions(source.field):
-                if all(
-                    (repetition.get(place.component or 1, place.sub or 1) or "") in wanted
-                    for place, wanted in rules
-                    if place.segment == source.segment and place.field == source.field
-                ):
-                    return repetition.get(source.component or 1, source.sub or 1), repetition
-        return None, None
+    def finder(source: Source) -> Finder:
+        def find(run: Run, segment: Segment | None, rep: Rep | None) -> Rep | None:
+            segments = [segment] if segment is not None and segment.name == source.segment else run.segments(source.segment)
+            for one in segments:
+                for at in run.reps(one, source.field):
+                    if all((at.get(component, sub) or "") in wanted for component, sub, wanted in rules):
+                        return at
+            return None
 
-    return pick
+        return find
+
+    return finder
 
 
 def _values(line: Line) -> Reader:
     """A list of plain values: from every place that says something, each repetition of a field in turn."""
-    readers = [(source, _value(_one(line, source))) for source in line.sources if isinstance(source, Source)]
+    ways = []
+    for at, source in enumerate(line.sources):
+        if isinstance(source, Source):
+            within = replace(source, segment="", field=0, datatype="CX")
+            kind = line.as_[at] if len(line.as_) > 1 else line.as_[0]
+            ways.append((source, _value(replace(line, sources=(within,), as_=(kind,), many=False))))
 
-    def read(run: Run, here: Here, path: str) -> Any:
+    def read(run: Run, segment: Segment | None, rep: Rep | None, of: Source | None, above: Spot | None, name: str) -> Any:
         made: list[Any] = []
         deleted = False
-        for source, one in readers:
-            spots: Iterable[Here] = (here,)
-            if not source.datatype:
-                segments = [here.segment] if here.segment is not None and here.segment.name == source.segment else run.segments(source.segment)
-                first = segments[0] if segments else None
-                if first is not None and len(first.repetitions(source.field)) > 1:
-                    made += _each_repetition(run, first, source, path, len(made), line)
+        for source, one in ways:
+            if source.datatype:
+                reps: Sequence[Rep | None] = (rep,)
+            else:
+                at = segment if segment is not None and segment.name == source.segment else next(iter(run.segments(source.segment)), None)
+                reps = run.reps(at, source.field) if at is not None else ()
+            for each in reps:
+                if each is None:
                     continue
-            for spot in spots:
-                value = one(run, spot, f"{path}[{len(made)}]")
+                value = one(run, segment, each, None, above, f"{name}[{len(made)}]")
                 if value is None:
                     deleted = True
                 elif value is not ABSENT:
@@ -371,146 +454,135 @@ def _values(line: Line) -> Reader:
     return read
 
 
-def _each_repetition(run: Run, segment: Segment, source: Source, path: str, since: int, line: Line) -> list[Any]:
-    made: list[Any] = []
-    for repetition in segment.repetitions(source.field):
-        text = repetition.get(source.component or 1, source.sub or 1)
-        if not text:
-            continue
-        value: Any = text
-        name = f"{repetition.place}{_part_of(source)}"
-        raw = None
-        if line.codes is not None:
-            value, known = _code(run, line.codes, text)
-            if value is None:
-                if known:
-                    continue
-                run.tell(f"code not in codes/{line.codes.name}", name, f"add it to mappings/codes/{line.codes.name}.json", "code-invalid")
-                raw = text
-                if not line.keeps_text:
-                    continue
-                value = text
-        elif line.as_[0] != "text":
-            value, raw = _convert(run, line.as_[0], text, name)
-            if value is ABSENT:
-                continue
-        run.origins[f"{path}[{since + len(made)}]"] = Place(name, raw)
-        made.append(value)
-    return made
-
-
-def _one(line: Line, source: Source) -> Line:
-    from dataclasses import replace
-
-    at = line.sources.index(source)
-    return replace(line, sources=(source,), many=False, as_=(line.as_[at] if len(line.as_) > 1 else line.as_[0],))
+# ------------------------------------------------------------------------------------------------ groups
 
 
 class V2Scope:
-    """Compiled lines over the message, one segment or one repetition."""
+    """Compiled lines over the message, one segment or one repetition. Plain components of the repetition at hand are read
+    in place; everything else through its closure."""
 
     __slots__ = ("_lines",)
 
     def __init__(self, lines: Iterable[Line]) -> None:
-        self._lines = tuple((line.name, _reader(line), line.need, line.default) for line in lines)
+        self._lines = tuple(self._compiled(line) for line in lines)
 
-    def read(self, run: Run, here: Here, path: str) -> Doc:
+    @staticmethod
+    def _compiled(line: Line) -> tuple[str, int, int, str, Reader, bool, Any]:
+        source = line.sources[0] if len(line.sources) == 1 else None
+        plain = (
+            isinstance(source, Source) and bool(source.datatype) and bool(source.component) and line.as_ == ("text",)
+            and not (line.codes or line.pick or line.when or line.unless or line.many or line.fields)
+        )  # fmt: skip
+        component = source.component if plain and isinstance(source, Source) else 0
+        sub = source.sub or 1 if isinstance(source, Source) else 1
+        return line.name, component, sub, _part(source) if isinstance(source, Source) else "", _reader(line), line.need, line.default
+
+    def read(self, run: Run, segment: Segment | None, rep: Rep | None, of: Source | None, above: Spot | None) -> Doc:
         doc: Doc = {}
         said = False
-        for name, read, need, default in self._lines:
-            at = path + name
-            value = read(run, here, at)
+        quick = rep is not None and rep.slow is None
+        parts = rep.parts if rep is not None else []
+        size = len(parts)
+        for name, component, sub, part, read, need, default in self._lines:
+            if quick and component:
+                if component <= size and (text := parts[component - 1]):
+                    if rep.sub in text:  # type: ignore[union-attr]
+                        text = rep.get(component, sub) or ""  # type: ignore[union-attr]
+                    elif sub > 1:
+                        text = ""
+                    if text and not text.isspace():
+                        run.log.append((above, name, rep, part, None))
+                        doc[name] = text
+                        said = True
+                        continue
+                value = ABSENT
+            else:
+                value = read(run, segment, rep, of, above, name)
             if value is not ABSENT:
                 doc[name] = value
                 said = True
             elif default is not None:
                 doc[name] = default
             elif need:
-                run.tell("is needed", at, "", "required", "error")
+                run.tell("is needed", f"{above}.{name}" if above is not None else name, "", "required", "error")
         return doc if said else {}
 
 
 def _reader(line: Line) -> Reader:
     if line.fields is not None:
-        reader = _list(line) if line.many else _nested(line)
-    elif line.many:
-        reader = _values(line)
-    elif not line.sources:
-        reader = _nothing
-    else:
-        reader = _value(line)
-    if line.when or (line.unless and line.fields is None):
-        if line.fields is None:
-            return _only(reader, line)
-    return reader
+        return _list(line) if line.many else _nested(line)
+    if not line.sources:
+        return lambda run, segment, rep, of, above, name: ABSENT
+    reader = _values(line) if line.many else _value(line)
+    return _guarded(reader, line) if line.when or line.unless else reader
 
 
-def _nothing(run: Run, here: Here, path: str) -> Any:
-    return ABSENT
+def _guarded(reader: Reader, line: Line) -> Reader:
+    allowed = _allowed(line)
 
-
-def _only(reader: Reader, line: Line) -> Reader:
-    when, unless = _matches(line.when), _matches(line.unless)
-
-    def read(run: Run, here: Here, path: str) -> Any:
-        if (line.when and not when(run, here)) or (line.unless and unless(run, here)):
-            return ABSENT
-        return reader(run, here, path)
+    def read(run: Run, segment: Segment | None, rep: Rep | None, of: Source | None, above: Spot | None, name: str) -> Any:
+        return reader(run, segment, rep, of, above, name) if allowed(run, segment, rep) else ABSENT
 
     return read
+
+
+def _allowed(line: Line) -> Callable[[Run, Segment | None, Rep | None], bool]:
+    when, unless = _matches(line.when), _matches(line.unless)
+    if not line.when and not line.unless:
+        return lambda run, segment, rep: True
+    return lambda run, segment, rep: (not line.when or when(run, segment, rep)) and not (line.unless and unless(run, segment, rep))
 
 
 def _nested(line: Line) -> Reader:
     scope = V2Scope(line.fields or ())
     sources = [one for one in line.sources if isinstance(one, Source)]
-    when, unless = _matches(line.when), _matches(line.unless)
+    allowed = _allowed(line)
 
-    def read(run: Run, here: Here, path: str) -> Any:
-        for spot in _spots(run, here, sources) if sources else (here,):
-            if (line.when and not when(run, spot)) or (line.unless and unless(run, spot)):
-                continue
-            doc = scope.read(run, spot, path + ".")
-            if doc:
-                return doc
+    def read(run: Run, segment: Segment | None, rep: Rep | None, of: Source | None, above: Spot | None, name: str) -> Any:
+        spots = _spots(run, segment, rep, sources) if sources else ((segment, rep, of),)
+        for at, part, place in spots:
+            if allowed(run, at, part):
+                doc = scope.read(run, at, part, place, Spot(above, name))
+                if doc:
+                    return doc
         return ABSENT
 
     return read
 
 
-def _spots(run: Run, here: Here, sources: Sequence[Source]) -> Iterable[Here]:
+def _spots(run: Run, segment: Segment | None, rep: Rep | None, sources: Sequence[Source]) -> Iterator[tuple[Segment | None, Rep | None, Source | None]]:
     """Every segment or repetition that a group is read from."""
     for source in sources:
         if source.datatype:
-            if here.repetition is not None:
-                yield here
+            if rep is not None:
+                yield segment, rep, None
             continue
-        segments = [here.segment] if here.segment is not None and here.segment.name == source.segment else run.segments(source.segment)
-        for segment in segments:
+        for at in (segment,) if segment is not None and segment.name == source.segment else run.segments(source.segment):
             if not source.field:
-                yield Here(segment)
+                yield at, None, None
             else:
-                for repetition in segment.repetitions(source.field):
-                    yield Here(segment, repetition, source)
+                for part in run.reps(at, source.field):
+                    yield at, part, source
 
 
 def _list(line: Line) -> Reader:
     scope = V2Scope(line.fields or ())
     sources = [one for one in line.sources if isinstance(one, Source)]
-    when, unless = _matches(line.when), _matches(line.unless)
-    by_segment = bool(sources) and not sources[0].field and not sources[0].datatype
+    allowed = _allowed(line)
+    within = bool(sources) and bool(sources[0].datatype)
 
-    def read(run: Run, here: Here, path: str) -> Any:
+    def read(run: Run, segment: Segment | None, rep: Rep | None, of: Source | None, above: Spot | None, name: str) -> Any:
         made: list[Doc] = []
         deleted = False
-        for spot in _spots(run, here, sources):
-            if spot.repetition is not None and spot.repetition.raw == '""':
+        for at, part, place in _spots(run, segment, rep, sources):
+            if part is not None and part.raw == '""':
                 deleted = True
                 continue
-            if (line.when and not when(run, spot)) or (line.unless and unless(run, spot)):
+            if not allowed(run, at, part):
                 continue
-            doc = scope.read(run, spot, f"{path}[{len(made)}].")
+            doc = scope.read(run, at, part, place, Spot(above, name, len(made)))
             # Lists over the same segments or fields run side by side, so an entry that says nothing keeps its place.
-            if doc or by_segment or spot.of is not None:
+            if doc or not within:
                 made.append(doc)
         if any(made):
             return made
