@@ -18,7 +18,7 @@ from fhircase import __version__, telemetry
 from fhircase import settings as settings_
 from fhircase.errors import FhircaseError
 from fhircase.fhir import jsontext
-from fhircase.settings import Settings, SettingError
+from fhircase.settings import SettingError, Settings
 from fhircase.telemetry import Log
 
 P = ParamSpec("P")
@@ -101,8 +101,7 @@ def serve(bind: str | None) -> None:
 
     found = _settings(bind=bind)
     telemetry.configure(found.log_level)
-    hub, first = wiring.prepare(found)
-    hub.store.close()
+    first = wiring.prepare(found)
     telemetry.tell(Log.SERVE_STORE, store=found.database_url.partition(":")[0])
     if first is not None:
         _say(f"Administrator's key, shown this once: {first}")
@@ -386,7 +385,7 @@ def _operate(name: str, what: str) -> None:
     from fhircase.flows import enrol
 
     hub = _hub()
-    told = getattr(wiring.PartnerOperations(hub), what)(enrol.find(hub, name))
+    told = getattr(wiring.PartnerOperations(hub, lanes=True), what)(enrol.find(hub, name))
     hub.store.close()
     _json(dict(told))
 

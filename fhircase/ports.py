@@ -311,6 +311,9 @@ class Outbox(Protocol):
         """Make deliveries ready again, with no attempts, and their lane due at once; how many. ``since`` and ``until``
         (epoch ms, inclusive and exclusive) bound the event's time; only failed ones are taken unless ``delivery`` names one."""
 
+    def hurry(self, target: str) -> int:
+        """Make the lanes of a partner or endpoint due at once, their pauses forgotten; how many."""
+
     def status(self) -> Sequence[Mapping[str, Any]]:
         """Per lane: key, target, waiting, parked, oldest, not_before, fails, owner."""
 

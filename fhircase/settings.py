@@ -32,19 +32,25 @@ def _setting(default: Any, help: str, *, secret: bool = False, least: float | No
 class Settings:
     """The table. Times are in the unit that the name says, sizes in bytes."""
 
-    database_url: str = _setting("sqlite:///fhircase.db", "Where the plans are kept: sqlite:///file or postgresql://user@host/name.", secret=True)
+    database_url: str = _setting(
+        "sqlite:///fhircase.db", "Where the plans are kept: sqlite:///file or postgresql://user@host/name.", secret=True
+    )
     base_url: str = _setting("", "The address that callers reach the hub at; default http:// and the bind address.")
     bind: str = _setting("127.0.0.1:8080", "Address and port of the web server.")
     mllp_bind: str = _setting("", "Address and port of the MLLP listener; empty: no listener.")
     mllp_partner: str = _setting("", "The partner that every MLLP connection speaks for; empty: found by its MSH-3/4.")
     admin_key: str = _setting("", "A key that is an administrator, sent as Authorization: Bearer.", secret=True)
-    secret_key: str = _setting("", "Seals partners' and webhooks' secrets; several, newest first, separated by commas, while rotating.", secret=True)
-    secret_key_file: str = _setting("", "A file that holds the secret key; default fhircase.key beside an SQLite database, made at first start.")
+    secret_key: str = _setting(
+        "", "Seals partners' and webhooks' secrets; several, newest first, separated by commas, while rotating.", secret=True
+    )
+    secret_key_file: str = _setting(
+        "", "A file that holds the secret key; default fhircase.key beside an SQLite database, made at first start."
+    )
     mappings: str = _setting("", "A folder of mappings in place of the built-in ones.")
     coordinates: bool = _setting(True, "Whether this hub runs cases; false: a plain FHIR server that opens, grants and pushes nothing.")
-    web_processes: int = _setting(1, "Web processes; with more than one, lanes run in a process of their own.", least=1)
+    web_processes: int = _setting(1, "Web processes; each runs lanes too.", least=1)
     web_threads: int = _setting(8, "Threads of each web process.", least=1)
-    lane_workers: int = _setting(2, "Threads that deliver, in the process that runs the lanes.", least=1)
+    lane_workers: int = _setting(64, "Lanes worked on at once in one process.", least=1)
     drain_seconds: float = _setting(20.0, "How long SIGTERM waits for work under way.", least=0)
     handover_days: int = _setting(30, "Days that the sending setting stays a member after a hand-over.", least=0)
     lease_ms: int = _setting(60_000, "How long a lane stays with a silent worker.", least=1_000)
@@ -58,7 +64,9 @@ class Settings:
     key_cache_s: float = _setting(2.0, "How long a key's record is kept in memory: a revocation takes this long.", least=0)
     audit_flush_ms: int = _setting(500, "How long read audit may wait before it is written.", least=10)
     egress_allow: str = _setting("", "Networks (CIDR, comma separated) that webhooks may reach besides public ones, such as 10.1.0.0/16.")
-    log_level: str = _setting("info", "debug, info, warning or error; reads are logged at debug.", one_of=("debug", "info", "warning", "error"))
+    log_level: str = _setting(
+        "info", "debug, info, warning or error; reads are logged at debug.", one_of=("debug", "info", "warning", "error")
+    )
 
     @property
     def host(self) -> str:

@@ -128,7 +128,11 @@ class Metrics:
         r = self.registry
         self.requests = Counter("fhircase_requests", "Requests answered", ("route", "method", "status"), registry=r)
         self.request_seconds = Histogram(
-            "fhircase_request_seconds", "Time to answer", ("route",), registry=r, buckets=(0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
+            "fhircase_request_seconds",
+            "Time to answer",
+            ("route",),
+            registry=r,
+            buckets=(0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
         )
         self.intake = Counter("fhircase_intake_messages", "Messages taken in", ("kind", "answer"), registry=r)
         self.deliveries = Counter("fhircase_deliveries", "Deliveries tried", ("kind", "outcome"), registry=r)

@@ -37,12 +37,22 @@ def letters(scope: str) -> tuple[str, str]:
         raise Invalid(Problem("not a scope", scope[:80], "write system/CarePlan.rs, or system/*.cruds for all"))
     context, type_, what, query = found.groups()
     if context != "system":
-        raise Invalid(Problem(f"{context}/ scopes are for people and launch contexts; systems get system/ scopes", scope[:80], f"write system/{type_}.{what}"))
+        raise Invalid(
+            Problem(
+                f"{context}/ scopes are for people and launch contexts; systems get system/ scopes",
+                scope[:80],
+                f"write system/{type_}.{what}",
+            )
+        )
     if query:
-        raise Invalid(Problem("scopes with a search query are not supported", scope[:80], f"write system/{type_}.{what}; grants narrow whose"))
+        raise Invalid(
+            Problem("scopes with a search query are not supported", scope[:80], f"write system/{type_}.{what}; grants narrow whose")
+        )
     what = _V1.get(what, what)
     if not what or not re.fullmatch("c?r?u?d?s?", what):
-        raise Invalid(Problem("the letters after the dot are c, r, u, d, s, in this order", scope[:80], f"write system/{type_}.rs or .cruds"))
+        raise Invalid(
+            Problem("the letters after the dot are c, r, u, d, s, in this order", scope[:80], f"write system/{type_}.rs or .cruds")
+        )
     return type_, what
 
 

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 _NONCE = 12
 
 
-class SealBroken(Exception):
+class SealBroken(ValueError):
     """The seal was made with another key, or was tampered with."""
 
 

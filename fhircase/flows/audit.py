@@ -31,9 +31,7 @@ class ReadAudit:
             raise Unavailable("the audit trail cannot be written", hint="try again later")
         self._waiting.append(entry)
 
-    def shown(
-        self, who: Principal, interaction: str, shown: Sequence[Stored], *, at: int, correlation: str, names: str = ""
-    ) -> None:
+    def shown(self, who: Principal, interaction: str, shown: Sequence[Stored], *, at: int, correlation: str, names: str = "") -> None:
         """Note that ``shown`` was read. ``names``: the names (never values) of search parameters."""
         clients = tuple({stored.client: None for stored in shown if stored.client})
         refs = tuple([f"{stored.type}/{stored.id}" for stored in shown])

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from base64 import b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from typing import Any
@@ -84,7 +85,7 @@ _HINTS = {
     "name": "letters, digits, - and _, at most 40: mercy",
     "role": "one of " + ", ".join(ROLES),
     "opens_case": "one of " + ", ".join(OPENS),
-    "auth": 'send {"kind": "bearer", "token": "…"} or {"kind": "none"}',
+    "auth": 'send {"kind": "bearer", "token": "…"}, {"kind": "basic", "user": "…", "password": "…"} or {"kind": "none"}',
     "zone": "an IANA name: America/New_York",
     "base_url": "the base of its FHIR server: https://fhir.mercy.example/R4",
     "identifiers": 'send [{"system": "http://hl7.org/fhir/sid/us-npi", "value": "…"}]',
@@ -165,22 +166,37 @@ def _auth(value: Any, name: str) -> tuple[Mapping[str, Any], str | None]:
     if not isinstance(value, dict):
         raise ValueError("how the partner's server is entered")
     kind = value.get("kind", "bearer" if "token" in value else "none")
+    secret = {"kind": kind, "secret": f"partner:{name}"}
     if kind == "none" and not value.keys() - {"kind"}:
         return {"kind": "none"}, None
-    token = value.get("token")
-    if kind != "bearer" or value.keys() - {"kind", "token"} or not isinstance(token, str) or not token or not token.isprintable():
-        raise ValueError("not a way in that the hub knows")
-    return {"kind": "bearer", "secret": f"partner:{name}"}, token
+    if kind == "bearer" and _plain(value, "token"):
+        return secret, value["token"]
+    if kind == "basic" and _plain(value, "user", "password") and ":" not in value["user"]:
+        return secret, b64encode(f"{value['user']}:{value['password']}".encode()).decode("ascii")
+    raise ValueError("not a way in that the hub knows")
 
 
-def partner(hub: Hub, agent: Agent, record: Partner, *, secret: str | None = None, new: bool, key: str | None = None, correlation: str = "") -> Partner:
+def _plain(value: Mapping[str, Any], *names: str) -> bool:
+    """Whether these members, and no others, are printable texts."""
+    return value.keys() - {"kind"} == set(names) and all(isinstance(value[n], str) and value[n] and value[n].isprintable() for n in names)
+
+
+def partner(
+    hub: Hub, agent: Agent, record: Partner, *, secret: str | None = None, new: bool, key: str | None = None, correlation: str = ""
+) -> Partner:
     """Save a partner. One without an Organization gets one, made by the hub, for care teams and tasks name organisations.
     Raises Conflict when ``new`` and the name is taken."""
     sealed = hub.sealer.seal(secret) if secret is not None else None
     change = None
     if record.organization is None:
         record = replace(record, organization=hub.ids.new())
-        change = Change((_organization(record),), Agent(HUB, agent.user, agent.admin), Source("hub"), f"enrolment of the partner {record.name}", activity="enrol")
+        change = Change(
+            (_organization(record),),
+            Agent(HUB, agent.user, agent.admin),
+            Source("hub"),
+            f"enrolment of the partner {record.name}",
+            activity="enrol",
+        )
         change = commit.check(change)
     with hub.store.write() as tx:
         if new and tx.partners.get(record.name) is not None:
@@ -224,7 +240,14 @@ def find(hub: Hub, name: str) -> Partner:
 
 
 def key(
-    hub: Hub, random_bytes: Callable[[int], bytes], *, name: str, partner: str, scopes: tuple[str, ...], user: str | None = None, admin: bool = False
+    hub: Hub,
+    random_bytes: Callable[[int], bytes],
+    *,
+    name: str,
+    partner: str,
+    scopes: tuple[str, ...],
+    user: str | None = None,
+    admin: bool = False,
 ) -> tuple[Key, str]:
     """A new key and its text, which is shown this one time. Raises Invalid with every mistake."""
     problems: list[Problem] = []
@@ -266,4 +289,3 @@ def known_key(hub: Hub, text: str, *, name: str) -> None:
 
 def _current(tx: Tx, name: str) -> Key | None:
     return next((key for key in tx.keys.list() if key.name == name and key.revoked is None), None)
-

@@ -15,7 +15,17 @@ from urllib.parse import parse_qsl
 from fhircase.access.principal import Principal
 from fhircase.access.viewer import Viewer
 from fhircase.errors import (
-    FhircaseError, Gone, Invalid, Malformed, MethodNotAllowed, NotFound, NotUnique, Problem, Refused, Stale, TooLarge,
+    FhircaseError,
+    Gone,
+    Invalid,
+    Malformed,
+    MethodNotAllowed,
+    NotFound,
+    NotUnique,
+    Problem,
+    Refused,
+    Stale,
+    TooLarge,
 )  # fmt: skip
 from fhircase.fhir import bundles, checks, definitions, refs
 from fhircase.fhir import patch as patching
@@ -99,8 +109,16 @@ def search(hub: Hub, caller: Caller, type: str, pairs: Pairs, *, strict: bool = 
 
 
 def history(
-    hub: Hub, caller: Caller, type: str | None, id: str | None, *, since: int | None = None, at: tuple[int, int] | None = None,
-    count: int = 50, cursor: str | None = None, total: bool = False,
+    hub: Hub,
+    caller: Caller,
+    type: str | None,
+    id: str | None,
+    *,
+    since: int | None = None,
+    at: tuple[int, int] | None = None,
+    count: int = 50,
+    cursor: str | None = None,
+    total: bool = False,
 ) -> Page:
     """Newest first. Of one resource: raises NotFound when the caller may see no version of it."""
     kind = "history-instance" if id else "history-type" if type else "history-system"
@@ -114,7 +132,14 @@ def history(
 
 
 def everything(
-    hub: Hub, caller: Caller, client: str, *, types: Sequence[str] = (), since: int | None = None, count: int = 200, after: str | None = None
+    hub: Hub,
+    caller: Caller,
+    client: str,
+    *,
+    types: Sequence[str] = (),
+    since: int | None = None,
+    count: int = 200,
+    after: str | None = None,
 ) -> Page:
     """All that the caller may see of one client (http://hl7.org/fhir/R4/patient-operation-everything.html), the Patient
     first, in a fixed order; ``after`` is the ``Type/id`` that the page before ended with."""
@@ -205,7 +230,7 @@ def update(hub: Hub, caller: Caller, type: str, id: str, body: Any, *, if_match:
     caller.who.require("update", type)
     resource = _resource(type, body)
     if resource.get("id") != id:
-        raise Refused(Problem("the id in the body is not the id in the address", f"{type}.id", f"send \"id\": \"{id[:64]}\""))
+        raise Refused(Problem("the id in the body is not the id in the address", f"{type}.id", f'send "id": "{id[:64]}"'))
     write = Write(type, id, resource, expect=if_match)
     change = _checked(hub, caller, "update", write)
     with hub.store.write() as tx:
@@ -384,7 +409,9 @@ def _patched(before: Stored, operations: Any) -> Write:
 
 
 def _stale(before: Stored) -> Stale:
-    return Stale(f"{before.ref} is now version {before.version}", hint="read it again, apply your change to that, and send its ETag as If-Match")
+    return Stale(
+        f"{before.ref} is now version {before.version}", hint="read it again, apply your change to that, and send its ETag as If-Match"
+    )
 
 
 # ------------------------------------------------------------------------------------------------ criteria and claims
@@ -677,7 +704,9 @@ def _aimed(hub: Hub, tx: Tx, caller: Caller, steps: Sequence[_Step], reviews: Se
             if step.query is not None:
                 key = _lock_key(step.query)
                 if key in criteria:
-                    raise Refused(f"the same criteria stand in entry {criteria[key]}", hint="let one entry create it, and refer to its fullUrl")
+                    raise Refused(
+                        f"the same criteria stand in entry {criteria[key]}", hint="let one entry create it, and refer to its fullUrl"
+                    )
                 criteria[key] = entry.index
                 _settle_step(hub, tx, caller, step)
             elif step.write.body is None:
@@ -751,7 +780,12 @@ def _all_named(resource: Resource, index: int) -> None:
     for path, reference in refs.references(resource):
         if str(reference.get("reference", "")).startswith(_URN):
             raise Refused(
-                Problem("a reference names no entry of this Bundle", _under(path, index), "give that entry this fullUrl, or refer by identifier", "not-found")
+                Problem(
+                    "a reference names no entry of this Bundle",
+                    _under(path, index),
+                    "give that entry this fullUrl, or refer by identifier",
+                    "not-found",
+                )
             )
 
 

@@ -113,6 +113,9 @@ class SqlOutbox:
             (*clock_args, lease, lane.key, lane.fence),
         )
 
+    def hurry(self, target: str) -> int:
+        return self._session.run("UPDATE lane SET not_before = 0, fails = 0 WHERE target = ?", (target,))
+
     def status(self) -> Sequence[Mapping[str, Any]]:
         """By key. ``oldest``: when the oldest thing waiting was committed (epoch ms), None when nothing waits."""
         found = self._session.all(

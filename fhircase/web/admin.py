@@ -284,7 +284,11 @@ def list_audit() -> Response:
         raise Malformed("since is an instant", path="since", hint="2026-11-22T05:24:38Z") from None
     with _hub().store.read() as tx:
         items, following = tx.audit.list(
-            client=request.args.get("client"), partner=request.args.get("partner"), since=at, cursor=request.args.get("next"), count=_count()
+            client=request.args.get("client"),
+            partner=request.args.get("partner"),
+            since=at,
+            cursor=request.args.get("next"),
+            count=_count(),
         )
     return _json({"items": [{"id": id, **asdict(entry), "at": times.instant(entry.at)} for id, entry in items], "next": following})
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import Any
 
 from flask import Flask, current_app, g, request
 
@@ -62,9 +60,9 @@ def principal() -> Principal:
     return found
 
 
-def bearer(headers: Mapping[str, Any]) -> str:
+def bearer(sent: str) -> str:
     """Raises Unauthenticated when there is no bearer credential."""
-    scheme, _, key = str(headers.get("Authorization") or "").partition(" ")
+    scheme, _, key = sent.partition(" ")
     key = key.strip()
     if scheme.lower() != "bearer" or not key:
         raise Unauthenticated("a key is needed", hint="send Authorization: Bearer fck_…")
@@ -78,4 +76,4 @@ def register(app: Flask, ring: KeyRing) -> None:
     def authenticate() -> None:
         if request.blueprint in OPEN:
             return
-        g.principal = ring.principal(current_app.extensions["fhircase"], bearer(request.headers))
+        g.principal = ring.principal(current_app.extensions["fhircase"], bearer(request.headers.get("Authorization", "")))

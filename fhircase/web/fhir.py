@@ -17,8 +17,8 @@ from flask import Blueprint, Response, current_app, g, request
 from fhircase.access.principal import Principal
 from fhircase.errors import FhircaseError, Forbidden, Malformed, NotAcceptable, NotFound, Problem, Refused, TooLarge, WrongMediaType
 from fhircase.fhir import bundles, definitions, jsontext, outcome, times
-from fhircase.fhir.subset import subset
 from fhircase.fhir.query import Query
+from fhircase.fhir.subset import subset
 from fhircase.flows import interact
 from fhircase.flows.audit import ReadAudit
 from fhircase.flows.hub import Hub
@@ -131,7 +131,9 @@ def _body() -> Any:
     if kind in XML_TYPES:
         raise WrongMediaType("FHIR in XML is not read here", hint="send application/fhir+json")
     if kind not in JSON_TYPES:
-        raise WrongMediaType(f"{kind or 'no content type'} is not FHIR" if len(kind) < 80 else "not FHIR", hint="send Content-Type: application/fhir+json")
+        raise WrongMediaType(
+            f"{kind or 'no content type'} is not FHIR" if len(kind) < 80 else "not FHIR", hint="send Content-Type: application/fhir+json"
+        )
     parameters = request.mimetype_params
     if parameters.get("charset", "utf-8").lower() not in ("utf-8", "utf8"):
         raise WrongMediaType("FHIR is in UTF-8", hint="send charset=utf-8")
@@ -220,7 +222,9 @@ def _wrote(done: Done) -> Response:
     if prefer.returns == "minimal":
         return Response("", done.status, headers, content_type=FHIR_JSON)
     if prefer.returns == "OperationOutcome":
-        told = [Problem("a person is asked", hint=f"see /reviews/{id}", code="informational", severity="information") for id in done.reviews]
+        told = [
+            Problem("a person is asked", hint=f"see /reviews/{id}", code="informational", severity="information") for id in done.reviews
+        ]
         return Response(jsontext.dumps(outcome.of(told)), done.status, headers, content_type=FHIR_JSON)
     return Response(bundles.body(done.stored), done.status, headers, content_type=FHIR_JSON)
 
@@ -240,7 +244,9 @@ def _links(path: str, pairs: Pairs, following: str | None) -> list[tuple[str, st
 
 
 def _searchset(query: Query, page: Page, path: str, pairs: Pairs) -> str:
-    ignored = [Problem(f"the parameter {name} was left out", name, "see /fhir/metadata", "not-supported", "warning") for name in query.ignored]
+    ignored = [
+        Problem(f"the parameter {name} was left out", name, "see /fhir/metadata", "not-supported", "warning") for name in query.ignored
+    ]
 
     def part(version: bundles.Version) -> str:
         return _part(bundles.body(version), query.summary, query.elements)
@@ -378,7 +384,9 @@ def _search(type: str, pairs: Pairs) -> Response:
     caller = _caller()
     query, page = interact.search(_hub(), caller, type, pairs, strict=not caller.lenient)
     names = "&".join(sorted({name for name, _ in pairs}))[:200]
-    _audit().shown(_who(), "search-type", (*page.matches, *page.included), at=_hub().now(), correlation=g.correlation, names=f"{type}?{names}")
+    _audit().shown(
+        _who(), "search-type", (*page.matches, *page.included), at=_hub().now(), correlation=g.correlation, names=f"{type}?{names}"
+    )
     return _bundle(_searchset(query, page, type, pairs))
 
 
@@ -441,7 +449,9 @@ def bundle() -> Response:
     """A batch or a transaction."""
     body = _body()
     if not isinstance(body, dict) or body.get("resourceType") != "Bundle" or body.get("type") not in ("batch", "transaction"):
-        raise Malformed("a Bundle of type batch or transaction is asked for", path="Bundle.type", hint="a single resource goes to /fhir/Type")
+        raise Malformed(
+            "a Bundle of type batch or transaction is asked for", path="Bundle.type", hint="a single resource goes to /fhir/Type"
+        )
     entries = interact.entries(_hub(), body)
     run = interact.transaction if body["type"] == "transaction" else interact.batch
     answers = run(_hub(), _caller(), entries)
@@ -467,7 +477,9 @@ def _told(entry: bundles.Entry, answer: Answer, returns: str) -> bundles.Answer:
         query, page = answer.found
         path, _, asked = entry.url.partition("?")
         links = _links(path, interact.pairs_of(asked), page.next)
-        return bundles.Answer(status, text=_history_text(page, links) if query is None else _searchset(query, page, path, interact.pairs_of(asked)))
+        return bundles.Answer(
+            status, text=_history_text(page, links) if query is None else _searchset(query, page, path, interact.pairs_of(asked))
+        )
     if answer.stored is None:
         return bundles.Answer(status)
     stored = answer.stored

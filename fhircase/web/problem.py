@@ -10,7 +10,16 @@ from werkzeug.exceptions import HTTPException
 
 from fhircase import telemetry
 from fhircase.errors import (
-    FhircaseError, Malformed, MethodNotAllowed, NotAcceptable, NotFound, Problem, Refused, TooLarge, Unavailable, WrongMediaType,
+    FhircaseError,
+    Malformed,
+    MethodNotAllowed,
+    NotAcceptable,
+    NotFound,
+    Problem,
+    Refused,
+    TooLarge,
+    Unavailable,
+    WrongMediaType,
 )  # fmt: skip
 from fhircase.fhir import jsontext, outcome
 

@@ -118,7 +118,11 @@ def describe(app: Flask) -> dict[str, Any]:
             paths.setdefault(path, {})[method.lower()] = operation
     return {
         "openapi": "3.1.0",
-        "info": {"title": "fhircase", "version": __version__, "description": "One shared care plan per client, in step between all who care."},
+        "info": {
+            "title": "fhircase",
+            "version": __version__,
+            "description": "One shared care plan per client, in step between all who care.",
+        },
         "servers": [{"url": hub.policy.base_url}],
         "security": [{"key": []}],
         "paths": paths,

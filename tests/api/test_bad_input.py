@@ -112,7 +112,19 @@ def test_lenient_keeps_what_is_a_resource_and_refuses_the_rest(town: Town, metho
     assert len(held) == kept
 
 
-@pytest.mark.parametrize("kind", ["", "text/plain", "application/xml", "application/fhir+xml", "application/fhir+json; charset=latin-1", "application/fhir+json; fhirVersion=5.0", "x" * 300, "application/x-www-form-urlencoded"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "",
+        "text/plain",
+        "application/xml",
+        "application/fhir+xml",
+        "application/fhir+json; charset=latin-1",
+        "application/fhir+json; fhirVersion=5.0",
+        "x" * 300,
+        "application/x-www-form-urlencoded",
+    ],
+)
 @pytest.mark.parametrize("path", ["/fhir", "/fhir/Goal", "/fhir/Goal/$validate", "/partners", "/keys"])
 def test_wrong_content_types_are_415(town: Town, path: str, kind: str) -> None:
     caller = town.mercy if path.startswith("/fhir") else town.admin
@@ -134,7 +146,13 @@ QUERIES = [
 
 @pytest.mark.parametrize("query", QUERIES, ids=[q[:40] for q in QUERIES])
 def test_bad_queries_never_break_the_hub(town: Town, query: str) -> None:
-    for path in ("/fhir/Goal", "/fhir/_history", "/fhir/Patient/_history", f"/fhir/Patient/{town.anna}/_history", f"/fhir/Patient/{town.anna}/$everything"):
+    for path in (
+        "/fhir/Goal",
+        "/fhir/_history",
+        "/fhir/Patient/_history",
+        f"/fhir/Patient/{town.anna}/_history",
+        f"/fhir/Patient/{town.anna}/$everything",
+    ):
         answer = town.mercy.get(f"{path}?{query}")
         assert answer.status_code in (200, 400, 404, 422), (path, answer.get_data(as_text=True)[:300])
         if answer.status_code != 200:
@@ -158,7 +176,17 @@ def test_unknown_places_are_404(town: Town, method: str, path: str) -> None:
     _clear(answer, path)
 
 
-@pytest.mark.parametrize(("method", "path"), [("PUT", "/fhir/Goal/_search"), ("DELETE", "/fhir/_history"), ("POST", "/fhir/Goal/x"), ("DELETE", "/fhir"), ("PUT", "/healthz"), ("POST", "/audit")])
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("PUT", "/fhir/Goal/_search"),
+        ("DELETE", "/fhir/_history"),
+        ("POST", "/fhir/Goal/x"),
+        ("DELETE", "/fhir"),
+        ("PUT", "/healthz"),
+        ("POST", "/audit"),
+    ],
+)
 def test_unknown_methods_are_405_with_allow(town: Town, method: str, path: str) -> None:
     answer = town.admin.open(method, path)
     assert answer.status_code == 405
@@ -168,7 +196,11 @@ def test_unknown_methods_are_405_with_allow(town: Town, method: str, path: str) 
 
 
 def test_xml_is_refused_clearly(town: Town) -> None:
-    for ask in ({"Accept": "application/fhir+xml"}, {"Accept": "application/fhir+json;q=0"}, {"Accept": "application/fhir+json; fhirVersion=5.0"}):
+    for ask in (
+        {"Accept": "application/fhir+xml"},
+        {"Accept": "application/fhir+json;q=0"},
+        {"Accept": "application/fhir+json; fhirVersion=5.0"},
+    ):
         answer = town.mercy.get(f"/fhir/Patient/{town.anna}", **ask)
         assert answer.status_code == 406
         _clear(answer, "/fhir")
@@ -197,7 +229,13 @@ def test_too_many_entries_are_413(town: Town) -> None:
 @pytest.mark.parametrize("header", ["", "Basic abc", "Bearer", "Bearer ", "Bearer wrong", "Bearer \x7f", "bearer fck_x"])
 def test_without_a_good_key_it_is_401_everywhere(town: Town, header: str) -> None:
     nobody = Api(town.app, "")
-    for method, path in (("GET", "/fhir/Patient"), ("POST", "/fhir"), ("GET", "/partners"), ("GET", "/colour"), ("GET", "/fhir/colour/x/y/z")):
+    for method, path in (
+        ("GET", "/fhir/Patient"),
+        ("POST", "/fhir"),
+        ("GET", "/partners"),
+        ("GET", "/colour"),
+        ("GET", "/fhir/colour/x/y/z"),
+    ):
         answer = nobody.open(method, path, **({"Authorization": header} if header else {}))
         assert answer.status_code == 401
         assert answer.headers["WWW-Authenticate"].startswith("Bearer")

@@ -61,7 +61,15 @@ def test_searches_and_histories_hold_only_ones_own(town: Town) -> None:
     town.mercy.made(goal(town.anna))
     town.riverside.made(goal(town.berta))
     for caller, own, other in ((town.mercy, town.anna, town.berta), (town.riverside, town.berta, town.anna)):
-        for path in ("Patient", "Goal", "Goal?_include=Goal:subject", "Patient?_revinclude=Goal:subject", "_history", "Patient/_history", "Goal/_history"):
+        for path in (
+            "Patient",
+            "Goal",
+            "Goal?_include=Goal:subject",
+            "Patient?_revinclude=Goal:subject",
+            "_history",
+            "Patient/_history",
+            "Goal/_history",
+        ):
             text = caller.get(f"/fhir/{path}").get_data(as_text=True)
             assert own in text, path
             assert other not in text, path
@@ -73,13 +81,19 @@ def test_searches_and_histories_hold_only_ones_own(town: Town) -> None:
 def test_conditional_interactions_match_only_ones_own(town: Town) -> None:
     number = {"system": "urn:oid:9.9", "value": "42"}
     town.mercy.made({"resourceType": "Patient", "identifier": [number]})
-    answer = town.riverside.post("/fhir/Patient", {"resourceType": "Patient", "identifier": [number]}, If_None_Exist="identifier=urn:oid:9.9|42")
+    answer = town.riverside.post(
+        "/fhir/Patient", {"resourceType": "Patient", "identifier": [number]}, If_None_Exist="identifier=urn:oid:9.9|42"
+    )
     assert answer.status_code == 201
     assert town.riverside.delete("/fhir/Patient?identifier=urn:oid:9.9|43").status_code == 204
 
 
 def test_a_number_that_another_claims_makes_an_own_record_and_a_review(town: Town) -> None:
-    number = {"type": {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v2-0203", "code": "MR"}]}, "system": "urn:oid:9.9", "value": "42"}
+    number = {
+        "type": {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v2-0203", "code": "MR"}]},
+        "system": "urn:oid:9.9",
+        "value": "42",
+    }
     first = town.mercy.made({"resourceType": "Patient", "identifier": [number]})
     second = town.riverside.made({"resourceType": "Patient", "identifier": [number]})
     assert first["id"] != second["id"]
@@ -118,7 +132,8 @@ def test_a_poller_that_joins_late_gets_the_whole_plan_through_its_cursor(town: T
     aim = {"resourceType": "Goal", "lifecycleStatus": "active", "description": {"text": "Walk"}, "subject": subject}
     plan = {"resourceType": "CarePlan", "status": "active", "intent": "plan", "subject": subject, "goal": [{"reference": "Goal/g1"}]}
     town.commit(
-        Write("Goal", "g1", aim, expect=0, client=town.anna, case=case), Write("CarePlan", "p1", plan, expect=0, client=town.anna, case=case)
+        Write("Goal", "g1", aim, expect=0, client=town.anna, case=case),
+        Write("CarePlan", "p1", plan, expect=0, client=town.anna, case=case),
     )
     town.clock.tick(hours=1)
     cursor = town.clock.now().isoformat().replace("+00:00", "Z")

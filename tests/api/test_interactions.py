@@ -66,7 +66,9 @@ def test_head_answers_like_get_without_a_body(town: Town) -> None:
     assert (answer.status_code, answer.get_data(), answer.headers["ETag"]) == (200, b"", 'W/"1"')
 
 
-@pytest.mark.parametrize(("prefer", "shown"), [("return=minimal", ""), ("return=representation", "Goal"), ("return=OperationOutcome", "OperationOutcome")])
+@pytest.mark.parametrize(
+    ("prefer", "shown"), [("return=minimal", ""), ("return=representation", "Goal"), ("return=OperationOutcome", "OperationOutcome")]
+)
 def test_prefer_decides_what_a_write_answers(town: Town, prefer: str, shown: str) -> None:
     answer = town.mercy.post("/fhir/Goal", goal(town.anna), Prefer=prefer)
     assert answer.status_code == 201
@@ -85,7 +87,9 @@ def test_ids_are_the_hubs_to_give(town: Town) -> None:
 
 def test_json_patch_changes_what_it_names(town: Town) -> None:
     made = town.mercy.made(goal(town.anna))
-    answer = town.mercy.patch(f"/fhir/Goal/{made['id']}", [{"op": "replace", "path": "/lifecycleStatus", "value": "on-hold"}], If_Match='W/"1"')
+    answer = town.mercy.patch(
+        f"/fhir/Goal/{made['id']}", [{"op": "replace", "path": "/lifecycleStatus", "value": "on-hold"}], If_Match='W/"1"'
+    )
     assert (answer.status_code, body(answer)["lifecycleStatus"]) == (200, "on-hold")
     stale = town.mercy.patch(f"/fhir/Goal/{made['id']}", [{"op": "remove", "path": "/note"}], If_Match='W/"1"')
     assert stale.status_code == 412
@@ -112,7 +116,9 @@ def test_strict_refuses_and_lenient_keeps_with_a_review(town: Town) -> None:
 
 
 def test_validate_tells_every_problem_and_stores_nothing(town: Town) -> None:
-    answer = town.mercy.post("/fhir/Goal/$validate", {"resourceType": "Goal", "lifecycleStatus": "bogus", "colour": 1, "subject": {"reference": "Patient/1"}})
+    answer = town.mercy.post(
+        "/fhir/Goal/$validate", {"resourceType": "Goal", "lifecycleStatus": "bogus", "colour": 1, "subject": {"reference": "Patient/1"}}
+    )
     assert answer.status_code == 200
     told = " ".join(issue.get("expression", [""])[0] for issue in body(answer)["issue"])
     assert "Goal.lifecycleStatus" in told and "Goal.description" in told
@@ -233,10 +239,19 @@ def test_a_transaction_that_fails_leaves_nothing(town: Town) -> None:
     before = body(town.mercy.get("/fhir/_history?_count=200"))["total"]
     for failing, status in (
         ({"resource": goal(town.anna, lifecycleStatus="bogus"), "request": {"method": "POST", "url": "Goal"}}, 422),
-        ({"resource": {**held, "note": [{"text": "x"}]}, "request": {"method": "PUT", "url": f"Goal/{held['id']}", "ifMatch": 'W/"9"'}}, 412),
+        (
+            {"resource": {**held, "note": [{"text": "x"}]}, "request": {"method": "PUT", "url": f"Goal/{held['id']}", "ifMatch": 'W/"9"'}},
+            412,
+        ),
         ({"request": {"method": "DELETE", "url": f"Patient/{town.berta}"}}, 404),
         ({"resource": goal(town.berta), "request": {"method": "POST", "url": "Goal"}}, 422),
-        ({"resource": goal("x", subject={"reference": "urn:uuid:6c2b2e3a-0000-4000-8000-000000000009"}), "request": {"method": "POST", "url": "Goal"}}, 400),
+        (
+            {
+                "resource": goal("x", subject={"reference": "urn:uuid:6c2b2e3a-0000-4000-8000-000000000009"}),
+                "request": {"method": "POST", "url": "Goal"},
+            },
+            400,
+        ),
         ({"request": {"method": "GET", "url": f"Patient/{town.berta}"}}, 404),
         ({"resource": {"resourceType": "Colour"}, "request": {"method": "POST", "url": "Colour"}}, 404),
     ):
