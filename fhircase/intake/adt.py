@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fhircase.errors import Problem, Refused
-from fhircase.hl7v2 import Authorities, Message, Moment, Place, Repetition, Segment, header, moment, parse, wants_answer
+from fhircase.hl7v2 import Authorities, Message, Moment, Repetition, Segment, header, moment, parse, wants_answer
 from fhircase.intake import events, identities
 from fhircase.intake.findings import LOCAL, Action, Disposition, Fact, Finding, Identity
 from fhircase.intake.refusal import Unacceptable
@@ -21,18 +21,29 @@ from fhircase.plans.partner import Partner
 Doc = dict[str, Any]
 
 _PERSON_ONLY = frozenset({"person", "merge", "notice"})
+_DISCHARGED = ("discharge", "update")
 _MOVE_ONLY = ("numbers", "locations", "client")
-_NUMBER = re.compile(r"\d{1,3}|[A-Za-z]{1,3}\d{0,3}")
+_PROVIDERS = {"ADT": "providers", "REF": "people"}
+_IDENTIFIER = re.compile(r"identifiers\[(\d+)\]")
+_LEAVING = ("disposition", "disposition_code", "destination", "destination_number", "destination_name")
+_SPOKEN_OF: Mapping[Action, frozenset[str]] = {
+    "person": frozenset({"EVN", "PID", "PD1", "NK1"}),
+    "notice": frozenset({"EVN", "PID", "PD1"}),
+}
 _KEY = (3, 4, 7, 9, 10)
 
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """A mapping's document and, by case field, the place in the message that each value came from."""
+    """A mapping's document and, by the part of it (``visit``, ``diagnoses[0]``), the case field below that part and the place
+    in the message that each value came from. Whoever writes the FHIR resource names the elements by the mapping."""
 
     doc: Doc
-    origins: Mapping[str, Any]
+    origins: Mapping[str, Sequence[Origin]]
     problems: tuple[Problem, ...]
+
+    def of(self, part: str) -> tuple[Origin, ...]:
+        return tuple(self.origins.get(part, ()))
 
 
 def read(raw: bytes, partner: Partner, maps: Any, *, max_segments: int = 2_000) -> Finding:
@@ -71,14 +82,15 @@ class _Reading:
         if action == "merge":
             facts, retired = self._merge()
         else:
-            mapped = self._map("ref-i12" if action == "referral" else "adt", self.message)
+            mapped = self._map("ref-i12" if action == "referral" else "adt", self._told(action))
+            self.problems += [problem for problem in mapped.problems if _matters(problem, action)]
             facts.append(self._client(mapped, self.message, "client"))
             visit = None if action == "person" else self._visit_number()
             if action in events.VISIT:
                 disposition = self._disposition(action, visit)
                 facts += self._visit(mapped, action, visit)
             if action == "referral":
-                facts += self._referral(mapped, visit)
+                facts += self._referral(mapped)
             if action not in ("notice", "depart"):
                 facts += self._around(mapped, action, {fact.local for fact in facts})
         return Finding(
@@ -185,11 +197,18 @@ class _Reading:
             return read
         return None
 
+    def _told(self, action: Action) -> Message:
+        """The message without what its event does not speak of, so that a stale PV1 of an A31 is neither read nor complained of."""
+        wanted = _SPOKEN_OF.get(action)
+        return self.message if wanted is None else self.message.part([one for one in self.message.segments() if one.name in wanted])
+
     def _map(self, name: str, message: Message) -> _Read:
-        known = _systems(message, self.authorities)
-        read = self.maps.mapping(name, site=self.partner.site).read(message, zone=self.zone, authorities=known)
-        self.problems += read.problems
-        return _Read(dict(read.doc), read.origins, tuple(read.problems))
+        read = self.maps.mapping(name, site=self.partner.site).read(message, zone=self.zone, authorities=self.authorities)
+        parts: dict[str, list[Origin]] = {}
+        for field, origin in read.origins.items():
+            part, _, below = field.partition(".")
+            parts.setdefault(part, []).append(Origin(below, origin.place, origin.raw))
+        return _Read(dict(read.doc), parts, tuple(read.problems))
 
     def _client(self, mapped: _Read, message: Message, local: str) -> Fact:
         found = identities.of_numbers(_client_numbers(message), self.authorities)
@@ -198,22 +217,12 @@ class _Reading:
             wrong = Problem("the client has no identifier", str(place), "send the record number in PID-3", "required")
             raise self._refuse("AE", [wrong])
         doc = dict(mapped.doc.get("client") or {})
-        if "identifiers" in doc:
-            doc["identifiers"] = self._named(doc["identifiers"], "client.identifiers", mapped.origins, message)
         if "doctors" in doc:
             doc["doctors"] = self._linked(doc["doctors"], mapped)
-        return Fact("Patient", local, "client", doc, identities=found, origins=_origins(mapped, "client"))
-
-    def _named(self, entries: Any, field: str, origins: Mapping[str, Any], message: Message) -> Any:
-        """The identifiers of a document, each with the system that its identity has: one rule for both."""
-        if not isinstance(entries, list):
-            return entries
-        made = []
-        for position, entry in enumerate(entries):
-            origin = origins.get(f"{field}[{position}].value")
-            number = _repetition(message, origin) if origin is not None and isinstance(entry, Mapping) else None
-            made.append(entry if number is None else {**entry, "system": self.authorities.of(number)})
-        return made
+        origins = mapped.of("client")
+        if "identifiers" in doc:
+            doc["identifiers"], origins = _once(doc["identifiers"], origins)
+        return Fact("Patient", local, "client", doc, identities=found, origins=origins)
 
     def _visit_number(self) -> Identity | None:
         """PV1-19, else PV1-50 (STANDARDS §5.2). A visit number of any type claims: it names the visit, not the person."""
@@ -234,8 +243,8 @@ class _Reading:
         doc = dict(mapped.doc.get("visit") or {})
         if action == "depart":
             doc = {name: value for name, value in doc.items() if name in _MOVE_ONLY}
-        if "numbers" in doc:
-            doc["numbers"] = self._named(doc["numbers"], "visit.numbers", mapped.origins, self.message)
+        if action not in _DISCHARGED:
+            doc = {name: value for name, value in doc.items() if name not in _LEAVING}
         if "participants" in doc:
             doc["participants"] = self._linked(doc["participants"], mapped)
         if isinstance(doc.get("diagnoses"), list):
@@ -248,7 +257,7 @@ class _Reading:
         doc["client"] = LOCAL + "client"
         self._period()
         found = (visit,) if visit is not None else ()
-        return [Fact("Encounter", "visit", "visit", doc, identities=found, origins=_origins(mapped, "visit"))]
+        return [Fact("Encounter", "visit", "visit", doc, identities=found, origins=mapped.of("visit"))]
 
     def _period(self) -> None:
         """A stay that ends before it begins is told; which of the two is wrong is not ours to say."""
@@ -263,7 +272,7 @@ class _Reading:
     def _disposition(self, action: Action, visit: Identity | None) -> Disposition | None:
         """PV1-36 and PV1-37, of discharges and of what is told of a stay afterwards."""
         pv1 = self.message.segment("PV1")
-        if pv1 is None or action not in ("discharge", "update"):
+        if pv1 is None or action not in _DISCHARGED:
             return None
         said = pv1.get(36)
         code, text = said or None, (pv1.get(36, 2) or pv1.get(36, 9) or None)
@@ -274,23 +283,23 @@ class _Reading:
             text=text,
             destination=(pv1.get(37) or pv1.get(37, 1, 2) or None),
         )
-        if action == "discharge" and visit is not None and (made is None or made.route is None):
-            what = "the discharge has no disposition" if not code else "the discharge disposition is in no table"
-            kind = "required" if not code else "code-invalid"
-            self.problems.append(_warning(what, "PV1-36", "send a code of NUBC UB-04 FL17, or add it to codes/v2-disposition", kind))
+        if action == "discharge" and not code:
+            hint = "send a code of NUBC UB-04 FL17"
+            self.problems.append(_warning("the discharge has no disposition", "PV1-36", hint, "required"))
         return made
 
     def _around(self, mapped: _Read, action: Action, made: set[str]) -> list[Fact]:
         """Who and what else is spoken of: diagnoses (of visits), contacts, providers, the team."""
         facts: list[Fact] = []
         if action not in _PERSON_ONLY:
-            for number, doc in enumerate(_list(mapped.doc.get("diagnoses")), 1):
+            field = "needs" if action == "referral" else "diagnoses"
+            for number, doc in enumerate(_list(mapped.doc.get(field)), 1):
                 if not _says(doc):
                     continue
                 links: Doc = {"client": LOCAL + "client"}
                 if "visit" in made:
                     links["visit"] = LOCAL + "visit"
-                own = self._own(doc.get("number"), "DG1-20", number)
+                own = self._own(doc.get("number"), "DG1-20")
                 facts.append(
                     Fact(
                         "Condition",
@@ -298,24 +307,22 @@ class _Reading:
                         "need",
                         {**doc, **links},
                         identities=own,
-                        origins=_origins(mapped, f"diagnoses[{number - 1}]"),
+                        origins=mapped.of(f"{field}[{number - 1}]"),
                     )
                 )
         for number, doc in enumerate(_list(mapped.doc.get("contacts")), 1):
             if not _says(doc):
                 continue
-            place = f"contacts[{number - 1}]"
-            named = self._named(doc.get("identifiers"), f"{place}.identifiers", mapped.origins, self.message)
-            doc = {**doc, "client": LOCAL + "client"} | ({"identifiers": named} if named is not None else {})
-            facts.append(Fact("RelatedPerson", f"contact-{number}", "contact", doc, origins=_origins(mapped, place)))
+            doc = {**doc, "client": LOCAL + "client"}
+            facts.append(Fact("RelatedPerson", f"contact-{number}", "contact", doc, origins=mapped.of(f"contacts[{number - 1}]")))
         facts += self._providers(mapped)
         members = _list((mapped.doc.get("team") or {}).get("members"))
         if action not in _PERSON_ONLY and members:
             team: Doc = {"client": LOCAL + "client", "members": self._linked(members, mapped)}
-            facts.append(Fact("CareTeam", "team", "team", team, origins=_origins(mapped, "team")))
+            facts.append(Fact("CareTeam", "team", "team", team, origins=mapped.of("team")))
         return facts
 
-    def _own(self, value: Any, place: str, number: int) -> tuple[Identity, ...]:
+    def _own(self, value: Any, place: str) -> tuple[Identity, ...]:
         if not isinstance(value, str) or not value:
             return ()
         return (Identity(f"urn:fhircase:authority:{self.partner.name}:{place}", value, claims=False),)
@@ -324,11 +331,12 @@ class _Reading:
         """Providers that have a number, each once; without one a name is no identity and stays a display text."""
         known = _provider_names(mapped.doc)
         facts: dict[str, Fact] = {}
-        for position, doc in enumerate(_list(mapped.doc.get("providers"))):
+        field = _PROVIDERS[self.message.type]
+        for position, doc in enumerate(_list(mapped.doc.get(field))):
             number = _number(doc)
             if number is not None and known[number] not in facts:
                 found = (Identity(*number, claims=False),)
-                origins = _origins(mapped, f"providers[{position}]")
+                origins = mapped.of(f"{field}[{position}]")
                 facts[known[number]] = Fact("Practitioner", known[number], "person", doc, identities=found, origins=origins)
         return list(facts.values())
 
@@ -343,27 +351,20 @@ class _Reading:
             made.append({**entry, "person": LOCAL + local} if local is not None else entry)
         return made
 
-    def _referral(self, mapped: _Read, visit: Identity | None) -> list[Fact]:
+    def _referral(self, mapped: _Read) -> list[Fact]:
+        """The service that is asked for and the request to take it. A referral makes no visit, though it may name one in PV1."""
         facts: list[Fact] = []
-        for field, type_, mapping in (
-            ("visit", "Encounter", "visit"),
-            ("service", "ServiceRequest", "service"),
-            ("handover", "Task", "handover"),
-        ):
+        for field, type_ in (("service", "ServiceRequest"), ("handover", "Task")):
             doc = mapped.doc.get(field)
             if not isinstance(doc, Mapping) or not _says(doc):
                 continue
-            if field == "visit" and visit is None:
-                continue
-            found: tuple[Identity, ...] = ()
-            if field == "visit" and visit is not None:
-                found = (visit,)
-            elif field == "service":
-                found = self._entities("RF1-6", "RF1-11")
             linked: Doc = {**doc, "client": LOCAL + "client"}
-            if field == "handover":
+            found: tuple[Identity, ...] = ()
+            if field == "service":
+                found = self._entities("RF1-6", "RF1-11")
+            elif facts:
                 linked["focus"] = LOCAL + "service"
-            facts.append(Fact(type_, field, mapping, linked, identities=found, origins=_origins(mapped, field)))
+            facts.append(Fact(type_, field, field, linked, identities=found, origins=mapped.of(field)))
         return facts
 
     def _entities(self, *places: str) -> tuple[Identity, ...]:
@@ -394,7 +395,9 @@ class _Reading:
             raise self._refuse("AR", wrong)
         for position, segments in enumerate(pairs, 1):
             part = self.message.part(segments)
-            fact = self._client(self._map("adt", part), part, "client" if position == 1 else f"client-{position}")
+            mapped = self._map("adt", part)
+            self.problems += mapped.problems
+            fact = self._client(mapped, part, "client" if position == 1 else f"client-{position}")
             old = identities.of_numbers(part.repetitions("MRG-1") or part.repetitions("MRG-4"), self.authorities)
             if not old:
                 wrong = [Problem("the retired number is missing", str(segments[-1].place(1)), "name it in MRG-1", "required")]
@@ -432,39 +435,26 @@ def _client_numbers(message: Message) -> list[Repetition]:
     return [number for field in (3, 2, 4) for number in pid.repetitions(field)]
 
 
-_CX = ("PID-2", "PID-3", "PID-4", "PID-18", "MRG-1", "PV1-5", "PV1-19", "PV1-50", "NK1-33")
-_XCN = ("PV1-7", "PV1-8", "PV1-9", "PV1-17", "PV1-52", "PD1-4", "ROL-4", "EVN-5")
-
-
-def _systems(message: Message, authorities: Authorities) -> dict[str, str]:
-    """Authority → system for every authority that the message names, so that the mapping says what the identities say."""
-    known = dict(authorities.table)
-    known.setdefault("", authorities.system(None))
-    for places, component in ((_CX, 4), (_XCN, 9)):
-        for place in places:
-            for number in message.repetitions(place):
-                name, universal = number.get(component), number.get(component, 2)
-                system = authorities.of(number) if component == 4 else authorities.system(name, universal, number.get(component, 3))
-                for key in (name, universal):
-                    if key:
-                        known.setdefault(key, system)
-    return known
-
-
-def _repetition(message: Message, origin: Any) -> Repetition | None:
-    place = Place.of(origin.place)
-    for found in message.repetitions(Place(place.segment, place.occurrence or message.segments(place.segment)[0].occurrence, place.field)):
-        if (found.place.repetition or 1) == (place.repetition or 1):
-            return found
-    return None
-
-
-def _origins(mapped: _Read, prefix: str) -> tuple[Origin, ...]:
-    """Case field below ``prefix`` ← place. Whoever writes the FHIR resource names the elements by the mapping."""
-    start = prefix + "."
-    return tuple(
-        Origin(field[len(start) :], origin.place, origin.raw) for field, origin in mapped.origins.items() if field.startswith(start)
-    )
+def _once(entries: Any, origins: tuple[Origin, ...]) -> tuple[Any, tuple[Origin, ...]]:
+    """Identifiers without those that PID-2 and PID-4 merely repeat, and the origins with their new positions."""
+    places: dict[Any, int] = {}
+    moved: dict[int, int] = {}
+    made: list[Doc] = []
+    for position, entry in enumerate(_list(entries)):
+        number = (entry.get("system"), entry.get("value"))
+        if number not in places:
+            places[number] = moved[position] = len(made)
+            made.append(entry)
+    if len(made) == len(_list(entries)):
+        return entries, origins
+    kept = []
+    for origin in origins:
+        match = _IDENTIFIER.match(origin.element)
+        if match is None:
+            kept.append(origin)
+        elif int(match[1]) in moved:
+            kept.append(replace(origin, element=f"identifiers[{moved[int(match[1])]}]{origin.element[match.end() :]}"))
+    return made, tuple(kept)
 
 
 def _list(value: Any) -> Sequence[Doc]:
@@ -486,8 +476,20 @@ def _number(doc: Mapping[str, Any]) -> tuple[str, str] | None:
 
 def _provider_names(doc: Doc) -> dict[tuple[Any, Any], str]:
     """Number → local name of every provider of the document."""
-    numbers = dict.fromkeys(number for one in _list(doc.get("providers")) if (number := _number(one)) is not None)
+    numbers = dict.fromkeys(
+        number for field in _PROVIDERS.values() for one in _list(doc.get(field)) if (number := _number(one)) is not None
+    )
     return {number: f"provider-{position}" for position, number in enumerate(numbers, 1)}
+
+
+def _matters(problem: Problem, action: Action) -> bool:
+    """False for a doubt about something that the event does not tell."""
+    if not problem.path.startswith("PV1-"):
+        return True
+    field = problem.path[4:].partition(".")[0].partition("[")[0]
+    if action == "depart":
+        return field in ("3", "6", "11", "19", "42", "50")
+    return field not in ("36", "37") or action in _DISCHARGED
 
 
 def _warning(what: str, path: str, hint: str, code: str = "value") -> Problem:

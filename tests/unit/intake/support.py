@@ -48,9 +48,8 @@ TABLES = {
 }
 
 
-def plain(message: Message, systems: Mapping[str, str]) -> Read:
+def plain(message: Message, authorities: Authorities) -> Read:
     """The least of what the real mapping reads, in its shape."""
-    authorities = Authorities("mercy", systems)
     numbers = [(n, {"value": n.get(), "system": authorities.of(n)}) for n in message.repetitions("PID-3") if n.get()]
     doc: dict[str, Any] = {
         "client": {"names": [{"family": message.get("PID-5")}], "identifiers": [doc for _, doc in numbers]},
@@ -77,19 +76,19 @@ def plain(message: Message, systems: Mapping[str, str]) -> Read:
 
 @dataclass(frozen=True, slots=True)
 class Mapped:
-    reading: Callable[[Message, Mapping[str, str]], Read]
+    reading: Callable[[Message, Authorities], Read]
     asked: list[Any]
 
-    def read(self, message: Message, *, zone: str | None = None, authorities: Mapping[str, str] | None = None) -> Read:
+    def read(self, message: Message, *, zone: str | None, authorities: Authorities) -> Read:
         self.asked.append((zone, authorities))
-        return self.reading(message, authorities or {})
+        return self.reading(message, authorities)
 
 
 @dataclass(frozen=True, slots=True)
 class Maps:
     """``asked``: zone and authorities of every reading."""
 
-    reading: Callable[[Message, Mapping[str, str]], Read] = plain
+    reading: Callable[[Message, Authorities], Read] = plain
     asked: list[Any] = field(default_factory=list)
 
     def mapping(self, name: str, site: str | None = None) -> Mapped:

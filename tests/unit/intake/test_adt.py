@@ -8,12 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fhircase.hl7v2 import ack
+from fhircase.errors import Problem
+from fhircase.hl7v2 import Authorities, Message, ack
 from fhircase.intake import Unacceptable, read_adt
 from fhircase.intake.findings import Finding, Identity
 from fhircase.plans.change import Origin
 from tests.conftest import START
-from tests.unit.intake.support import EVN, MERCY, PID, PV1, Maps, adt
+from tests.unit.intake.support import EVN, MERCY, PID, PV1, At, Maps, Read, adt, plain
 
 
 def read(raw: bytes, partner: object = MERCY) -> Finding:
@@ -56,7 +57,7 @@ def test_events_of_a_visit_tell_of_the_client_and_the_visit(event: str, action: 
 def test_events_of_a_person_and_notices_make_no_visit_though_pv1_is_there(event: str, action: str) -> None:
     found = read(adt(event, EVN, PID, PV1, "DG1|1||I50.9"))
     assert found.action == action
-    assert {fact.type for fact in found.facts} == {"Patient"} | ({"Practitioner"} if action == "person" else set())
+    assert {fact.type for fact in found.facts} == {"Patient"}
 
 
 def test_the_trigger_is_msh_9_2_never_evn_1() -> None:
@@ -149,10 +150,10 @@ def test_the_old_fields_for_numbers_count_too() -> None:
     assert [identity.value for identity in found.facts[0].identities] == ["7"]
 
 
-def test_the_mapping_is_told_the_same_systems_as_the_identities_have() -> None:
+def test_the_mapping_names_systems_by_the_same_rule_as_the_identities() -> None:
     maps = Maps()
     found = read_adt(adt("A01", "PID|1||1^^^OTHER&1.9.8&ISO^PI~2||DOE", PV1), MERCY, maps)
-    assert maps.asked[0][1]["OTHER"] == "urn:oid:1.9.8"
+    assert maps.asked[0] == ("America/New_York", Authorities("mercy", MERCY.authorities, "MERCY"))
     doc = found.facts[0].doc
     assert doc is not None
     assert [one["system"] for one in doc["identifiers"]] == [identity.system for identity in found.facts[0].identities]
@@ -220,13 +221,31 @@ def test_a_disposition_is_kept_as_sent_and_read_by_the_table(sent: str, code: st
     assert found.disposition is not None
     assert (found.disposition.code, found.disposition.text, found.disposition.route) == (code, text, route)
     assert found.disposition.destination == "SNF1"
-    assert [problem.path for problem in found.problems] == ([] if route else ["PV1-36"])
 
 
 def test_a_discharge_without_disposition_is_told() -> None:
     found = read(adt("A03"))
     assert found.disposition is None
     assert [(problem.path, problem.code) for problem in found.problems] == [("PV1-36", "required")]
+
+
+def test_doubts_about_what_an_event_does_not_tell_are_not_told() -> None:
+    doubtful = Problem("code not in codes/v2-disposition", "PV1-36.1", code="code-invalid", severity="warning")
+    ward = Problem("code not in codes/v2-class", "PV1-2", code="code-invalid", severity="warning")
+    maps = Maps(lambda message, authorities: replace(plain(message, authorities), problems=(doubtful, ward)))
+    told = {event: list(read_adt(adt(event, EVN, PID, pv1(f36="x")), MERCY, maps).problems) for event in ("A01", "A03", "A09")}
+    assert told == {"A01": [ward], "A03": [doubtful, ward], "A09": []}
+
+
+def test_a_person_event_is_read_without_the_visit_that_it_carries() -> None:
+    seen: list[set[str]] = []
+
+    def watched(message: Message, authorities: Authorities) -> Read:
+        seen.append({segment.name for segment in message.segments()})
+        return plain(message, authorities)
+
+    read_adt(adt("A31", EVN, PID, "NK1|1|POE", PV1, "DG1|1||I50.9"), MERCY, Maps(watched))
+    assert seen == [{"MSH", "EVN", "PID", "NK1"}]
 
 
 def test_an_admission_with_a_stale_disposition_has_none() -> None:
@@ -395,3 +414,17 @@ def test_no_message_raises_anything_but_unacceptable(event: str, segments: list[
         assert error.problems and all(problem.path for problem in error.problems)
         return
     assert found.facts
+
+
+def test_a_number_that_an_old_field_repeats_is_one_number_and_places_follow() -> None:
+    def thrice(message: Message, authorities: Authorities) -> Read:
+        numbers = [{"system": "s", "value": value} for value in ("A", "B", "A", "C")]
+        origins = {f"client.identifiers[{at}].value": At(place) for at, place in enumerate(("PID-3.1", "PID-3[2].1", "PID-2.1", "PID-4.1"))}
+        return Read({"client": {"identifiers": numbers}}, origins={**origins, "client.born": At("PID-7")})
+
+    client = read_adt(adt("A01"), MERCY, Maps(thrice)).facts[0]
+    assert client.doc is not None
+    assert [number["value"] for number in client.doc["identifiers"]] == ["A", "B", "C"]
+    assert [(origin.element, origin.place) for origin in client.origins] == [
+        ("identifiers[0].value", "PID-3.1"), ("identifiers[1].value", "PID-3[2].1"), ("identifiers[2].value", "PID-4.1"), ("born", "PID-7"),
+    ]  # fmt: skip
