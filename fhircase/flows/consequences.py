@@ -153,7 +153,7 @@ def _discharge(scene: Scene, client: str, stay: Stay, items: Sequence[Item]) -> 
 def _proposal(scene: Scene, client: str) -> opening.Proposal:
     """What the template of this disposition proposes, as the mappings write it."""
     said = scene.finding.disposition
-    template = scene.hub.maps.templates("medical", said.route if said else None)
+    template = scene.hub.maps.templates(opening.KIND, said.route if said else None)
     if template is None:
         return opening.Proposal("")
     made: dict[str, list[Resource]] = {"goal": [], "service": []}

@@ -21,13 +21,28 @@ PLAN = "urn:fhircase:plan"
 TEAM = "urn:fhircase:team"
 GOAL = "urn:fhircase:goal"
 SERVICE = "urn:fhircase:service"
+PHASE = "urn:fhircase:extension:phase"
+CASE_KIND = "urn:fhircase:codes:case-kind"
+KIND = "medical"
+"""The kind of case that a discharge opens; it picks the template."""
+
 EPISODE_LINK = "http://hl7.org/fhir/StructureDefinition/workflow-episodeOfCare"
 CATEGORY = {
     "coding": [{"system": "http://hl7.org/fhir/us/core/CodeSystem/careplan-category", "code": "assess-plan"}],
     "text": "Assessment and plan of treatment",
 }
 SNOMED = "http://snomed.info/sct"
-ROLE_CASE_MANAGER = {"coding": [{"system": SNOMED, "code": "768832004", "display": "Case manager"}], "text": "Case manager"}
+ROLES = "urn:fhircase:codes:team-role"
+ROLE_CASE_MANAGER = {
+    "coding": [{"system": ROLES, "code": "case-manager"}, {"system": SNOMED, "code": "768832004"}],
+    "text": "Case manager",
+}
+ROLE_COORDINATION = {
+    "coding": [{"system": ROLES, "code": "care-coordinator"}, {"system": SNOMED, "code": "768820003"}],
+    "text": "Case management organisation",
+}
+ROLE_SENDING = {"coding": [{"system": ROLES, "code": "sending-setting"}], "text": "Sending setting"}
+ROLE_ATTENDING = {"coding": [{"system": ROLES, "code": "attending"}], "text": "Attending practitioner"}
 DAY = 86_400_000
 REOPEN_DAYS = 30
 OPEN = frozenset({"planned", "waitlist", "active", "onhold"})
@@ -121,7 +136,9 @@ class Opened:
     notes: tuple[str, ...] = field(default=())
 
 
-def on_discharge(standing: Standing, discharge: Discharge, proposal: Proposal, new_id: Callable[[], str], *, opens: bool, team: Resource | None = None) -> Opened:
+def on_discharge(
+    standing: Standing, discharge: Discharge, proposal: Proposal, new_id: Callable[[], str], *, opens: bool, team: Resource | None = None
+) -> Opened:
     """All that follows from a discharge. ``opens``: the sender's setting lets it open a case; ``team`` the hub's CareTeam of
     the case that is joined. A death opens nothing."""
     if standing.kind == "new":
@@ -142,7 +159,9 @@ def on_discharge(standing: Standing, discharge: Discharge, proposal: Proposal, n
     return Opened(None, (task,), (_which(standing, discharge), *reviews), task.id)
 
 
-def on_admission(standing: Standing, discharge: Discharge, new_id: Callable[[], str], *, opens: bool, linked: bool, team: Resource | None = None) -> Opened:
+def on_admission(
+    standing: Standing, discharge: Discharge, new_id: Callable[[], str], *, opens: bool, linked: bool, team: Resource | None = None
+) -> Opened:
     """What follows from the beginning of a stay: it joins the open case, and the sender its team when one of its numbers
     was already this client's (DECISIONS 8); or it opens a case without hand-over where the sender's setting says so."""
     if standing.kind == "new":
@@ -164,8 +183,16 @@ def _open(d: Discharge, proposal: Proposal, new_id: Callable[[], str], *, replac
     goals = [_goal(goal, d, new_id()) for goal in proposal.goals]
     services = [_service(service, d, plan, new_id()) for service in proposal.services]
     episode: Resource = {
-        "resourceType": "EpisodeOfCare", "id": case, "identifier": [{"system": EPISODE, "value": case}], "status": "active",
-        "statusHistory": [{"status": "active", "period": start}], "patient": client, "managingOrganization": hub, "period": start,
+        "resourceType": "EpisodeOfCare",
+        "id": case,
+        "extension": [{"url": PHASE, "valueCode": "intake"}],
+        "identifier": [{"system": EPISODE, "value": case}],
+        "status": "active",
+        "statusHistory": [{"status": "active", "period": start}],
+        "type": [{"coding": [{"system": CASE_KIND, "code": KIND}]}],
+        "patient": client,
+        "managingOrganization": hub,
+        "period": start,
         "team": [{"reference": f"CareTeam/{team}"}],
     }
     if d.conditions:
@@ -173,10 +200,20 @@ def _open(d: Discharge, proposal: Proposal, new_id: Callable[[], str], *, replac
     if d.care_manager:
         episode["careManager"] = {"reference": d.care_manager}
     care_plan: Resource = {
-        "resourceType": "CarePlan", "id": plan, "extension": [{"url": EPISODE_LINK, "valueReference": {"reference": f"EpisodeOfCare/{case}"}}],
-        "identifier": [{"system": PLAN, "value": plan}], "status": "active", "intent": "plan", "category": [CATEGORY],
-        "title": "Shared care plan", "description": "One plan across settings, kept in step by the case management organisation",
-        "subject": client, "period": start, "created": d.now, "author": hub, "careTeam": [{"reference": f"CareTeam/{team}"}],
+        "resourceType": "CarePlan",
+        "id": plan,
+        "extension": [{"url": EPISODE_LINK, "valueReference": {"reference": f"EpisodeOfCare/{case}"}}],
+        "identifier": [{"system": PLAN, "value": plan}],
+        "status": "active",
+        "intent": "plan",
+        "category": [CATEGORY],
+        "title": "Shared care plan",
+        "description": "One plan across settings, kept in step by the case management organisation",
+        "subject": client,
+        "period": start,
+        "created": d.now,
+        "author": hub,
+        "careTeam": [{"reference": f"CareTeam/{team}"}],
     }
     if replaces:
         care_plan["replaces"] = [{"reference": f"CarePlan/{replaces}"}]
@@ -189,14 +226,23 @@ def _open(d: Discharge, proposal: Proposal, new_id: Callable[[], str], *, replac
     if services:
         care_plan["activity"] = [{"reference": {"reference": f"ServiceRequest/{service['id']}"}} for service in services]
     care_team: Resource = {
-        "resourceType": "CareTeam", "id": team, "identifier": [{"system": TEAM, "value": team}], "status": "active", "name": "Care team",
-        "subject": client, "period": start, "participant": _participants(d), "managingOrganization": [hub],
+        "resourceType": "CareTeam",
+        "id": team,
+        "identifier": [{"system": TEAM, "value": team}],
+        "status": "active",
+        "name": "Care team",
+        "subject": client,
+        "period": start,
+        "participant": _participants(d),
+        "managingOrganization": [hub],
     }
     origin = (Origin("goal", f"template {proposal.template}"),) if proposal.template and (goals or services) else ()
     proposed = (Origin("Goal", f"template {proposal.template}"),) if proposal.template else ()
     writes = [
-        _write(d, case, episode), _write(d, case, care_team),
-        *(_write(d, case, goal, proposed) for goal in goals), *(_write(d, case, service, proposed) for service in services),
+        _write(d, case, episode),
+        _write(d, case, care_team),
+        *(_write(d, case, goal, proposed) for goal in goals),
+        *(_write(d, case, service, proposed) for service in services),
         _write(d, case, care_plan, origin),
     ]
     if not transition:
@@ -205,11 +251,21 @@ def _open(d: Discharge, proposal: Proposal, new_id: Callable[[], str], *, replac
     return Opened(case, (*writes, task), reviews, task.id)
 
 
-def _hand_over(d: Discharge, case: str | None, plan: str | None, new_id: Callable[[], str], *, draft: bool = False) -> tuple[Write, tuple[Review, ...]]:
+def _hand_over(
+    d: Discharge, case: str | None, plan: str | None, new_id: Callable[[], str], *, draft: bool = False
+) -> tuple[Write, tuple[Review, ...]]:
     owner = None if draft else owner_of(d.receiver, d.hub, d.care_manager)
     task = handover.request(
-        id=new_id(), client=d.client, encounter=d.encounter, plan=plan, owner=owner, requester=handover.party(d.sender), disposition=d.disposition,
-        at=d.now, answer_by=d.answer_by, label="Take over care after discharge" if owner else "Take over care after discharge: to whom is not known",
+        id=new_id(),
+        client=d.client,
+        encounter=d.encounter,
+        plan=plan,
+        owner=owner,
+        requester=handover.party(d.sender),
+        disposition=d.disposition,
+        at=d.now,
+        answer_by=d.answer_by,
+        label="Take over care after discharge" if owner else "Take over care after discharge: to whom is not known",
     )
     reviews = () if owner or draft else (destination_unknown(d, task["id"], case),)
     return _write(d, case, task), reviews
@@ -227,20 +283,26 @@ def owner_of(receiver: Receiver, hub: Partner | None, care_manager: str | None) 
 def destination_unknown(d: Discharge, task: str, case: str | None) -> Review:
     """Who takes over is for a person to say."""
     return Review(
-        kind="destination", key=f"destination:{d.encounter or task}", what=d.receiver.why or "who takes over is not clear",
-        hint="name the owner of the hand-over Task and set it to requested", subject=Ref("Task", task), client=d.client, case=case,
-        partner=d.sender.name, detail={"route": d.route, "candidates": list(d.receiver.candidates)},
+        kind="destination",
+        key=f"destination:{d.encounter or task}",
+        what=d.receiver.why or "who takes over is not clear",
+        hint="name the owner of the hand-over Task and set it to requested",
+        subject=Ref("Task", task),
+        client=d.client,
+        case=case,
+        partner=d.sender.name,
+        detail={"route": d.route, "candidates": list(d.receiver.candidates)},
     )
 
 
 def _participants(d: Discharge) -> list[Resource]:
     since = {"period": {"start": d.now}}
-    found: list[Resource] = [{"role": [{"text": "Case management organisation"}], "member": handover.party(d.hub, "Case management"), **since}]
+    found: list[Resource] = [{"role": [ROLE_COORDINATION], "member": handover.party(d.hub, "Case management"), **since}]
     if d.sender.name != HUB:
-        found.append({"role": [{"text": "Discharging organisation"}], "member": handover.party(d.sender), **since})
+        found.append({"role": [ROLE_SENDING], "member": handover.party(d.sender), **since})
     if d.care_manager:
         found.append({"role": [ROLE_CASE_MANAGER], "member": {"reference": d.care_manager}, **since})
-    found += [{"role": [{"text": "Attending practitioner"}], "member": {"reference": ref}, **since} for ref in d.attending]
+    found += [{"role": [ROLE_ATTENDING], "member": {"reference": ref}, **since} for ref in d.attending]
     return found
 
 
@@ -252,7 +314,7 @@ def _join_team(team: Resource | None, d: Discharge, case: KnownCase) -> tuple[Wr
     known = [p for p in team.get("participant") or () if _same_party(p.get("member") or {}, member)]
     if any("end" not in (p.get("period") or {}) for p in known):
         return ()
-    added = {"role": [{"text": "Discharging organisation"}], "member": member, "period": {"start": d.now}}
+    added = {"role": [ROLE_SENDING], "member": member, "period": {"start": d.now}}
     return (_write(d, case.id, {**team, "participant": [*(team.get("participant") or ()), added]}),)
 
 
@@ -262,15 +324,26 @@ def _same_party(a: Resource, b: Resource) -> bool:
 
 def _goal(goal: Resource, d: Discharge, id: str) -> Resource:
     return {
-        **goal, "resourceType": "Goal", "id": id, "identifier": [{"system": GOAL, "value": id}], "lifecycleStatus": "proposed",
+        **goal,
+        "resourceType": "Goal",
+        "id": id,
+        "identifier": [{"system": GOAL, "value": id}],
+        "lifecycleStatus": "proposed",
         "subject": {"reference": f"Patient/{d.client}"},
     }
 
 
 def _service(service: Resource, d: Discharge, plan: str, id: str) -> Resource:
     made = {
-        **service, "resourceType": "ServiceRequest", "id": id, "identifier": [{"system": SERVICE, "value": id}], "status": "draft",
-        "intent": "proposal", "subject": {"reference": f"Patient/{d.client}"}, "basedOn": [{"reference": f"CarePlan/{plan}"}], "authoredOn": d.now,
+        **service,
+        "resourceType": "ServiceRequest",
+        "id": id,
+        "identifier": [{"system": SERVICE, "value": id}],
+        "status": "draft",
+        "intent": "proposal",
+        "subject": {"reference": f"Patient/{d.client}"},
+        "basedOn": [{"reference": f"CarePlan/{plan}"}],
+        "authoredOn": d.now,
     }
     if d.encounter:
         made["encounter"] = {"reference": f"Encounter/{d.encounter}"}
@@ -289,15 +362,27 @@ def _which(standing: Standing, d: Discharge) -> Review:
         what, hint = "several open cases fit this visit", "say to which case the visit belongs"
     subject = Ref("Encounter", d.encounter) if d.encounter else Ref("Patient", d.client)
     return Review(
-        kind="which-case", key=f"which-case:{subject}", what=what, hint=hint, subject=subject, client=d.client, partner=d.sender.name,
+        kind="which-case",
+        key=f"which-case:{subject}",
+        what=what,
+        hint=hint,
+        subject=subject,
+        client=d.client,
+        partner=d.sender.name,
         detail={"candidates": list(standing.candidates), "proposal": "reopen" if standing.kind == "returned" else "choose"},
     )
 
 
 def _closing(d: Discharge, case: str) -> Review:
     return Review(
-        kind="closing", key=f"closing:{case}", what="the client died: nobody is asked to take over", hint="close the case",
-        subject=Ref("EpisodeOfCare", case), client=d.client, case=case, partner=d.sender.name,
+        kind="closing",
+        key=f"closing:{case}",
+        what="the client died: nobody is asked to take over",
+        hint="close the case",
+        subject=Ref("EpisodeOfCare", case),
+        client=d.client,
+        case=case,
+        partner=d.sender.name,
     )
 
 

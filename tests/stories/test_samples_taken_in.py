@@ -14,7 +14,9 @@ from fhircase.plans.partner import HUB, Partner
 
 PARTNERS = (
     Partner(HUB, title="County", organization="o-hub"),
-    Partner("ghh", title="Good Health Hospital", organization="o-ghh", role="hospital", zone="America/New_York", processing_ids=("P", "T", "D")),
+    Partner(
+        "ghh", title="Good Health Hospital", organization="o-ghh", role="hospital", zone="America/New_York", processing_ids=("P", "T", "D")
+    ),
     Partner("exchange", title="Exchange", organization="o-exchange"),
     Partner("sunny", title="Sunny", organization="o-sunny", role="rehab", dispositions=("rehab",)),
 )
@@ -45,7 +47,15 @@ def current(hub: Any, type_: str) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize(
     ("event", "status"),
-    [("A01", "in-progress"), ("A02", "in-progress"), ("A03", "finished"), ("A04", "in-progress"), ("A08", "unknown"), ("A11", "cancelled"), ("A13", "in-progress")],
+    [
+        ("A01", "in-progress"),
+        ("A02", "in-progress"),
+        ("A03", "finished"),
+        ("A04", "in-progress"),
+        ("A08", "unknown"),
+        ("A11", "cancelled"),
+        ("A13", "in-progress"),
+    ],
 )
 def test_each_event_alone_gives_the_visit_its_state(hub: Any, samples: Path, event: str, status: str) -> None:
     taken = send(hub, samples / f"samples/microsoft-fhir-converter/ADT-{event}-01.hl7")
@@ -73,7 +83,8 @@ def test_ten_messages_of_one_visit_are_one_client_and_one_visit(hub: Any, sample
 
 
 @pytest.mark.parametrize(
-    "name", ["ADT-A09-01", "ADT-A40-01", "ADT01-23", "ADT04-23", "REF-I12-01"],
+    "name",
+    ["ADT-A09-01", "ADT-A40-01", "ADT01-23", "ADT04-23", "REF-I12-01"],
 )
 def test_the_other_messages_are_taken(hub: Any, samples: Path, name: str) -> None:
     taken = send(hub, samples / f"samples/microsoft-fhir-converter/{name}.hl7")

@@ -15,7 +15,12 @@ from tests.conftest import FrozenClock, build_hub
 from tests.fakes.store import FakeStore
 
 MERCY = Partner(
-    "mercy", title="Mercy", organization="o-mercy", role="hospital", authorities={"MERCY": "urn:oid:2.16.840.1.113883.19.5"}, zone="America/New_York"
+    "mercy",
+    title="Mercy",
+    organization="o-mercy",
+    role="hospital",
+    authorities={"MERCY": "urn:oid:2.16.840.1.113883.19.5"},
+    zone="America/New_York",
 )
 SUNNY = Partner("sunny", title="Sunny", organization="o-sunny", role="rehab", dispositions=("rehab",), identifiers=(("urn:npi", "SUNNY1"),))
 COUNTY = Partner(HUB, title="County", organization="o-hub")
@@ -49,11 +54,39 @@ def segment(name: str, **fields: str) -> str:
 
 
 def adt(
-    event: str, happened: str, *, number: str = "", visit: str | None = "V777^^^MERCY^VN", mrn: str = "MRN12345", pid: dict[str, str] | None = None,
-    extra: tuple[str, ...] = (), processing: str = "P", sent: str = "", **pv1: str,
+    event: str,
+    happened: str,
+    *,
+    number: str = "",
+    visit: str | None = "V777^^^MERCY^VN",
+    mrn: str = "MRN12345",
+    pid: dict[str, str] | None = None,
+    extra: tuple[str, ...] = (),
+    processing: str = "P",
+    sent: str = "",
+    **pv1: str,
 ) -> bytes:
-    head = ["MSH", "^~\\&", "EPIC", "MERCY", "FHIRCASE", "COUNTY", sent or happened, "", f"ADT^{event}", number or f"{event}-{happened}", processing, "2.5.1"]
-    person = {"_3": f"{mrn}^^^MERCY^MR~999-11-2222^^^USSSA^SS", "_5": "Rivera^Ana^Q", "_7": "19560304", "_8": "F", "_11": "12 Main St^^Salem^OR^97301"} | (pid or {})
+    head = [
+        "MSH",
+        "^~\\&",
+        "EPIC",
+        "MERCY",
+        "FHIRCASE",
+        "COUNTY",
+        sent or happened,
+        "",
+        f"ADT^{event}",
+        number or f"{event}-{happened}",
+        processing,
+        "2.5.1",
+    ]
+    person = {
+        "_3": f"{mrn}^^^MERCY^MR~999-11-2222^^^USSSA^SS",
+        "_5": "Rivera^Ana^Q",
+        "_7": "19560304",
+        "_8": "F",
+        "_11": "12 Main St^^Salem^OR^97301",
+    } | (pid or {})
     stay = {"_2": "I", "_3": "4E^401^B", "_7": "1234567893^Welby^Marcus^^^Dr^^^NPI&2.16.840.1.113883.4.6&ISO"} | pv1
     if visit:
         stay["_19"] = visit
@@ -234,7 +267,11 @@ def test_times_without_a_zone_are_kept_to_the_day_and_the_zone_is_asked_for_once
     with store.write() as tx:
         tx.partners.save(Partner("nowhere", organization="o-n"))
     for number in ("1", "2"):
-        send(hub, adt("A03", "20261120142500", number=number, _36="62", _44="20261110080000", _45="20261120142500", visit=f"V{number}"), "nowhere")
+        send(
+            hub,
+            adt("A03", "20261120142500", number=number, _36="62", _44="20261110080000", _45="20261120142500", visit=f"V{number}"),
+            "nowhere",
+        )
     assert {e["period"]["end"] for e in store.current("Encounter")} == {"2026-11-20"}
     assert len(store.open_reviews("no-zone")) == 1
 
@@ -257,7 +294,14 @@ def test_a_merge_repoints_everything_and_both_numbers_find_the_survivor(hub: Any
     assert (retired["id"], retired["active"], retired["link"][0]["type"]) == (old["id"], False, "replaced-by")
     assert survivor["link"][0]["type"] == "replaces"
     assert {"OLD1": "old"}.items() <= {i["value"]: i.get("use") for i in survivor["identifier"]}.items()
-    for type_, element in (("Encounter", "subject"), ("EpisodeOfCare", "patient"), ("CarePlan", "subject"), ("CareTeam", "subject"), ("Task", "for"), ("Condition", "subject")):
+    for type_, element in (
+        ("Encounter", "subject"),
+        ("EpisodeOfCare", "patient"),
+        ("CarePlan", "subject"),
+        ("CareTeam", "subject"),
+        ("Task", "for"),
+        ("Condition", "subject"),
+    ):
         assert only(store, type_)[element]["reference"] == f"Patient/{new['id']}"
     assert store.state.claims[("Patient", MRN, "OLD1")] == Ref("Patient", new["id"]) == store.state.claims[("Patient", MRN, "NEW1")]
     members = {g.client for g in store.state.grants.values() if g.kind == "member" and g.until is None}
