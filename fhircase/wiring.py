@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import hashlib
 import os
 import random
+import signal
 import socket
+import sys
 import threading
 import time
 import uuid
@@ -167,11 +170,8 @@ def _first_key(hub: Hub, settings: Settings) -> str | None:
     if any_key:
         return None
     if not settings.loopback:
-        raise SettingError(
-            [
-                f"FHIRCASE_BIND: {settings.bind} is open to other machines and there is no key; set FHIRCASE_ADMIN_KEY, or: fhircase keys add NAME --admin"
-            ]
-        )
+        hint = "set FHIRCASE_ADMIN_KEY, or: fhircase keys add NAME --admin"
+        raise SettingError([f"FHIRCASE_BIND: {settings.bind} is open to other machines and there is no key; {hint}"])
     _, text = enrol.key(hub, os.urandom, name="first administrator", partner=HUB, scopes=(), admin=True)
     return text
 
@@ -375,6 +375,14 @@ class PartnerOperations:
         return {"items": [row.as_json() for row in rows], "unread": unread, "next": None}
 
 
+def _die_with_parent() -> None:
+    """On Linux the kernel ends this process when the master dies, so that a killed hub is wholly dead and its port free; what
+    was under way is safe to lose (law 4). Elsewhere gunicorn's worker notices within a second or two."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
 def serve(settings: Settings) -> None:
     """Serve until SIGTERM: web processes of threads under gunicorn; lanes, collection and the MLLP listener run in the
     first of them. Work under way is finished, then the process exits 0."""
@@ -395,6 +403,7 @@ def serve(settings: Settings) -> None:
                 "loglevel": "error",
                 "proc_name": "fhircase",
                 "control_socket_disable": True,
+                "post_fork": lambda _server, _worker: _die_with_parent(),
                 "post_worker_init": lambda _worker: self.began(),
                 "worker_exit": lambda _server, _worker: self.ended(),
             }
