@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import gzip
+import socket
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from fhircase.flows import take_in
 from fhircase.hl7v2 import parse
+from fhircase.mapping import Mappings
+from fhircase.mllp import Decoder, Listener, Peer, Peers, frame
+from fhircase.plans.change import Agent
 from tests.api.conftest import Api, Town, body
 
 ER7 = "application/hl7-v2"
@@ -240,3 +246,87 @@ def test_a_fhir_message_in_another_media_type_is_refused(town: Town) -> None:
     answer = town.mercy.post("/fhir/$process-message", b"<Bundle/>", Content_Type="application/fhir+xml")
     assert answer.status_code == 415
     assert body(answer)["resourceType"] == "OperationOutcome"
+
+
+# ------------------------------------------------------------------------------------------------ what is applied
+
+
+@pytest.fixture(scope="module")
+def maps() -> Mappings:
+    return Mappings.load()
+
+
+@pytest.fixture
+def applying(town: Town, maps: Mappings) -> Town:
+    """The town with the project's own mappings."""
+    hub = replace(town.hub, maps=maps)
+    town.app.extensions["fhircase"] = town.hub = hub
+    return town
+
+
+def adt(event: str, control: str, tail: str = "") -> bytes:
+    lines = (
+        f"MSH|^~\\&|ADT|MERCY|HUB|NET|20261120143005-0500||ADT^{event}|{control}|P|2.5.1{tail}",
+        "EVN||20261120143000-0500||||20261120142500-0500",
+        "PID|1||MRN1^^^MERCY^MR||DOE^JANE||19560304|F",
+        "PV1|1|I|4E^401^B||||||||||||||||V1^^^MERCY^VN|||||||||||||||||62",
+    )
+    return "\r".join((*lines, "")).encode()
+
+
+def test_a_discharge_is_accepted_and_listed_with_what_it_became(applying: Town) -> None:
+    answer = send(applying.mercy, adt("A03", "M9"))
+    assert answer.status_code == 200
+    assert (parse(answer.data).get("MSA-1"), parse(answer.data).get("MSA-2")) == ("AA", "M9")
+    (message,) = listed(applying.mercy, "?control_id=M9")
+    kinds = {reference.partition("/")[0] for reference in message["became"]}
+    assert {"Patient", "Encounter", "EpisodeOfCare", "CarePlan", "Task"} <= kinds
+    assert (message["event"], message["code"]) == ("A03", "AA")
+    assert listed(applying.mercy, f"?client=Patient/{message['client']}") == [message]
+    for reference in message["became"]:
+        assert applying.manager.get(f"/fhir/{reference}").status_code == 200
+    assert [one["id"] for one in listed(applying.riverside)] == []
+
+
+def test_the_same_discharge_again_changes_nothing(applying: Town) -> None:
+    first = send(applying.mercy, adt("A03", "M9"))
+    (before,) = listed(applying.mercy)
+    versions = {one: body(applying.manager.get(f"/fhir/{one}"))["meta"]["versionId"] for one in before["became"]}
+    assert send(applying.mercy, adt("A03", "M9")).data == first.data
+    assert listed(applying.mercy) == [before]
+    assert {one: body(applying.manager.get(f"/fhir/{one}"))["meta"]["versionId"] for one in before["became"]} == versions
+
+
+def test_the_same_key_with_another_body_is_an_error_and_kept(applying: Town) -> None:
+    assert send(applying.mercy, adt("A03", "M9")).status_code == 200
+    answer = send(applying.mercy, adt("A03", "M9").replace(b"JANE", b"JOAN"))
+    assert answer.status_code == 422
+    ack = parse(answer.data)
+    assert (ack.get("MSA-1"), ack.get("ERR-3.1")) == ("AE", "205")
+    assert sorted(message["state"] for message in listed(applying.mercy))[-1] in ("kept", "review")
+    assert [message["code"] for message in listed(applying.mercy, "?state=kept")] == ["AE"]
+
+
+def test_over_http_there_is_an_ack_also_for_a_sender_that_wants_none(applying: Town) -> None:
+    answer = send(applying.mercy, adt("A01", "M1", "|||NE|NE"))
+    assert (answer.status_code, parse(answer.data).get("MSA-1")) == (200, "AA")
+
+
+def test_a_message_on_a_socket_is_committed_before_it_is_answered(applying: Town) -> None:
+    def handler(raw: bytes, peer: Peer) -> bytes:
+        taken = take_in.take_in(applying.hub, peer.partner, "hl7v2", raw, ER7, agent=Agent(peer.partner))
+        return taken.message.answer
+
+    listener = Listener(("127.0.0.1", 0), handler, peers=Peers(default="mercy"))
+    listener.start()
+    try:
+        with socket.create_connection(listener.address, timeout=10.0) as sender:
+            sender.sendall(frame(adt("A01", "M1")) + frame(adt("A99", "M2")))
+            decoder, answers = Decoder(100_000), []
+            while len(answers) < 2:
+                answers += decoder.feed(sender.recv(65_536))
+                assert len(listed(applying.mercy)) >= len(answers)
+    finally:
+        assert listener.stop(10.0)
+    assert [parse(answer).get("MSA-1") for answer in answers] == ["AA", "AR"]
+    assert [message["control_id"] for message in listed(applying.mercy)] == ["M2", "M1"]
