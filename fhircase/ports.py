@@ -147,7 +147,9 @@ class Plans(Protocol):
     def grant(self, stamp: Stamp, grants: Sequence[Grant]) -> None:
         """Insert, or end (same partner, case, kind, item, since with ``until``)."""
 
-    def grants(self, *, partner: str | None = None, client: str | None = None, case: str | None = None, at: int | None = None) -> Sequence[Grant]: ...
+    def grants(
+        self, *, partner: str | None = None, client: str | None = None, case: str | None = None, at: int | None = None
+    ) -> Sequence[Grant]: ...
 
 
 # ---------------------------------------------------------------------------------------------- intake
@@ -305,7 +307,9 @@ class Outbox(Protocol):
         """Not sent and never to be: state dropped, ``why`` as last_problem (decided at send time)."""
 
     def failed(self, id: int, *, status: int | None, problem: str, now: int, not_before: int, dead: bool) -> None: ...
-    def log(self, *, endpoint: str | None = None, state: str | None = None, since: int | None = None, cursor: str | None = None, count: int = 50) -> tuple[Sequence[Delivery], str | None]: ...
+    def log(
+        self, *, endpoint: str | None = None, state: str | None = None, since: int | None = None, cursor: str | None = None, count: int = 50
+    ) -> tuple[Sequence[Delivery], str | None]: ...
     def events(self, *, since: int | None = None, cursor: str | None = None, count: int = 50) -> tuple[Sequence[Event], str | None]: ...
     def resend(self, endpoint: str, *, delivery: int | None = None, since: int | None = None, until: int | None = None) -> int:
         """Make deliveries ready again, with no attempts, and their lane due at once; how many. ``since`` and ``until``
@@ -399,7 +403,10 @@ class Reviews(Protocol):
 
     def get(self, id: str) -> OpenReview | None: ...
     def settle(self, id: str, *, at: int, by: str, resolution: Mapping[str, Any]) -> None: ...
-    def list(self, *, state: Literal["open", "settled", "all"] = "open", kind: str | None = None, client: str | None = None, case: str | None = None, cursor: str | None = None, count: int = 50) -> tuple[Sequence[OpenReview], str | None]: ...
+    def list(
+        self, *, state: Literal["open", "settled", "all"] = "open", kind: str | None = None, client: str | None = None,
+        case: str | None = None, cursor: str | None = None, count: int = 50,
+    ) -> tuple[Sequence[OpenReview], str | None]: ...
     def holds(self, refs: Iterable[Ref]) -> Mapping[Ref, frozenset[str]]:
         """Elements under an open review, by resource."""
 
@@ -447,7 +454,9 @@ class Audit(Protocol):
     def add(self, entries: Sequence[AuditEntry]) -> None:
         """Append as one batch, chained by hash to the batch before."""
 
-    def list(self, *, client: str | None = None, partner: str | None = None, since: int | None = None, cursor: str | None = None, count: int = 50) -> tuple[Sequence[tuple[int, AuditEntry]], str | None]: ...
+    def list(
+        self, *, client: str | None = None, partner: str | None = None, since: int | None = None, cursor: str | None = None, count: int = 50
+    ) -> tuple[Sequence[tuple[int, AuditEntry]], str | None]: ...
     def verify(self) -> int | None:
         """None when the chain holds, else the first broken row."""
 
@@ -514,7 +523,8 @@ class Gateway(Protocol):
     """One partner's FHIR server. Raises PartnerDown when there is no usable answer; every other status is a Reply."""
 
     def request(
-        self, method: str, path: str, *, body: Resource | None = None, headers: Mapping[str, str] | None = None, params: Sequence[tuple[str, str]] = (),
+        self, method: str, path: str, *, body: Resource | None = None, headers: Mapping[str, str] | None = None,
+        params: Sequence[tuple[str, str]] = (),
     ) -> Reply:
         """``path`` relative to the partner's base, or an absolute link of the same origin (a ``next`` link)."""
 

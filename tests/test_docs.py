@@ -83,9 +83,10 @@ def examples() -> list[str]:
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed: apt install curl")
 def test_the_quickstart_does_what_it_says(tmp_path: Path) -> None:
     port = free_port()
-    script = "set -euo pipefail\n" + "\necho; echo ----\n".join(examples())
+    script = "set -euo pipefail\ntrap 'kill -KILL $(jobs -p) 2>/dev/null' EXIT\n" + "\necho; echo ----\n".join(examples())
     script = script.replace("127.0.0.1:8080", f"127.0.0.1:{port}").replace("@fixtures/", f"@{ROOT}/fixtures/")
-    script += '\nkill -TERM %1\nwait %1\necho "serve exited $?"\n'
+    script = script.replace("curl -fsS", "curl -sS --fail-with-body").replace("fhircase serve &", "fhircase serve & serve=$!")
+    script += '\nkill -TERM $serve\nwait $serve\necho "serve exited $?"\n'
     environment = {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
@@ -93,7 +94,7 @@ def test_the_quickstart_does_what_it_says(tmp_path: Path) -> None:
         "PYTHONWARNINGS": "",
     }
     process = subprocess.Popen(
-        ["bash", "-mc", script],
+        ["bash", "-c", script],
         cwd=tmp_path,
         env=environment,
         stdout=subprocess.PIPE,
