@@ -23,7 +23,7 @@ from typing import Any, Protocol
 
 from sqlalchemy import create_engine
 from sqlalchemy.engine import URL, Engine, make_url
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import QueuePool
 
@@ -46,7 +46,10 @@ class SqliteTooOld(RuntimeWarning):
 
 def parse(url: str) -> URL:
     """The URL with the driver that we use. Raises ValueError for another database."""
-    made = make_url(url)
+    try:
+        made = make_url(url)
+    except ArgumentError:
+        raise ValueError("not a database URL: use sqlite:///file or postgresql://…") from None
     kind = made.get_backend_name()
     if kind == "sqlite":
         if not made.database or made.database == ":memory:":
