@@ -154,7 +154,8 @@ def withdraw(tasks: Sequence[Resource], *, encounter: str | None, reason: str, a
     (``encounter`` None: of all visits). Repeating it changes nothing: what is cancelled stays, and a Task that asks is
     made once."""
     asked = {
-        (task.get("focus") or {}).get("reference") for task in tasks
+        (task.get("focus") or {}).get("reference")
+        for task in tasks
         if any(i.get("system") == CANCELLATION for i in task.get("identifier") or ())
     }
     cancelled: list[Resource] = []

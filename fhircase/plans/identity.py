@@ -46,7 +46,12 @@ class Decision:
 
 
 def decide(
-    numbers: Sequence[Number], candidates: Iterable[Candidate], drafted: Mapping[str, Any], *, visit_client: Ref | None = None, partner: str = "",
+    numbers: Sequence[Number],
+    candidates: Iterable[Candidate],
+    drafted: Mapping[str, Any],
+    *,
+    visit_client: Ref | None = None,
+    partner: str = "",
 ) -> Decision:
     """``numbers`` are the claiming identifiers that the sender gives; ``candidates`` every Patient that claims or bears one;
     ``drafted`` the Patient as the message alone describes it; ``visit_client`` whose the visit already is, if it is
@@ -58,7 +63,9 @@ def decide(
     if not numbers:
         if visit_client is not None:
             return Decision("match", visit_client, linked=True)
-        return Decision("create", None, doubt=_doubt("unnumbered", partner, numbers, found, "a client without a number of an assigning authority"))
+        return Decision(
+            "create", None, doubt=_doubt("unnumbered", partner, numbers, found, "a client without a number of an assigning authority")
+        )
     if not holders:
         if visit_client is not None:
             body = next((c.body for c in found if c.ref == visit_client), {})
@@ -119,7 +126,10 @@ def _own(numbers: Sequence[Number], candidates: Sequence[Candidate], drafted: Ma
 def _doubt(kind: str, partner: str, numbers: Sequence[Number], candidates: Sequence[Candidate], what: str) -> Review:
     named = sorted(f"{system}|{value}" for system, value in numbers)
     return Review(
-        kind="identity", key="identity:" + ":".join((kind, partner, *named)), what=what, partner=partner or None,
+        kind="identity",
+        key="identity:" + ":".join((kind, partner, *named)),
+        what=what,
+        partner=partner or None,
         hint="merge the two records, or leave them apart",
         detail={"doubt": kind, "numbers": named, "candidates": [str(c.ref) for c in candidates]},
     )

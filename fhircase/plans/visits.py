@@ -69,7 +69,12 @@ class Visit:
 
 
 def facts_of(
-    encounter: Mapping[str, Any], *, happened: str | None, route: str | None = None, code: str | None = None, named: str | None = None,
+    encounter: Mapping[str, Any],
+    *,
+    happened: str | None,
+    route: str | None = None,
+    code: str | None = None,
+    named: str | None = None,
 ) -> dict[str, Any]:
     """What one event says of its visit, taken from the Encounter drafted from that event alone. Only elements that the
     state of the visit depends on; all else is not history. ``route``, ``code`` and ``named`` are the finding's disposition."""
@@ -85,9 +90,18 @@ def facts_of(
         else:
             here.append(bare)
     found = {
-        "happened": happened, "class": encounter.get("class"), "start": period.get("start"), "end": period.get("end"),
-        "here": here, "left": left, "aside": aside, "disposition": stay.get("dischargeDisposition"),
-        "destination": stay.get("destination"), "route": route, "code": code, "named": named,
+        "happened": happened,
+        "class": encounter.get("class"),
+        "start": period.get("start"),
+        "end": period.get("end"),
+        "here": here,
+        "left": left,
+        "aside": aside,
+        "disposition": stay.get("dischargeDisposition"),
+        "destination": stay.get("destination"),
+        "route": route,
+        "code": code,
+        "named": named,
     }
     return {name: value for name, value in found.items() if value}
 
@@ -102,9 +116,19 @@ def tell(events: Iterable[Told]) -> Visit:
     if stay.latest is None:
         raise ValueError("a visit has at least one event")
     return Visit(
-        status=stay.status or "unknown", class_=stay.class_, start=stay.start, end=stay.end if stay.discharged else None,
-        locations=tuple(stay.places()), disposition=stay.disposition, destination=stay.destination, route=stay.route, code=stay.code,
-        named=stay.named, discharged=stay.discharged, contradictions=tuple(stay.contradictions), latest=stay.latest,
+        status=stay.status or "unknown",
+        class_=stay.class_,
+        start=stay.start,
+        end=stay.end if stay.discharged else None,
+        locations=tuple(stay.places()),
+        disposition=stay.disposition,
+        destination=stay.destination,
+        route=stay.route,
+        code=stay.code,
+        named=stay.named,
+        discharged=stay.discharged,
+        contradictions=tuple(stay.contradictions),
+        latest=stay.latest,
     )
 
 

@@ -220,7 +220,8 @@ class FakeInbox:
     ) -> tuple[Sequence[Message], str | None]:
         found = [
             m for m in reversed(self.state.messages.values())
-            if partner in (None, m.partner) and control_id in (None, m.control_id) and client in (None, m.client) and state in (None, m.state)
+            if partner in (None, m.partner) and control_id in (None, m.control_id)
+            and client in (None, m.client) and state in (None, m.state)
             and (since is None or m.received >= since) and (until is None or m.received < until)
         ]  # fmt: skip
         return _page(found, cursor, count)

@@ -305,7 +305,12 @@ def test_a_forwarded_copy_is_the_same_fact_and_opens_nothing_twice(hub: Any, sto
         "fullUrl": "urn:uuid:prov",
         "resource": {
             "resourceType": "Provenance", "id": "prov", "target": [{"reference": "urn:uuid:h"}], "recorded": "2026-11-20T21:00:00Z",
-            "agent": [{"type": {"coding": [{"system": "http://hl7.org/fhir/us/core/CodeSystem/us-core-provenance-participant-type", "code": "transmitter"}]}, "who": {"display": "Exchange"}}],
+            "agent": [
+                {
+                    "type": {"coding": [{"system": "urn:participant-type", "code": "transmitter"}]},
+                    "who": {"display": "Exchange"},
+                }
+            ],
         },
     })  # fmt: skip
     taken = send(hub, copied, "grace")

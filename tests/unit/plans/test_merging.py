@@ -11,6 +11,8 @@ from fhircase.plans.merging import judge
 NEW, OLD, THIRD = ("urn:mercy", "12345"), ("urn:mercy", "56789"), ("urn:mercy", "999")
 A, B = Ref("Patient", "a"), Ref("Patient", "b")
 
+OLD_ON_A = {A: {"identifier": [{"system": "urn:mercy", "value": "56789", "use": "old"}]}}
+
 TABLE = [
     ("two records", (NEW,), (OLD,), {NEW: A, OLD: B}, {}, "merge"),
     ("PID is MRG", (NEW,), (NEW,), {NEW: A}, {}, "ignore"),
@@ -18,8 +20,8 @@ TABLE = [
     ("only the retired is known", (NEW,), (OLD,), {OLD: B}, {}, "alias"),
     ("only the survivor is known", (NEW,), (OLD,), {NEW: A}, {}, "unknown"),
     ("neither is known", (NEW,), (OLD,), {}, {}, "unknown"),
-    ("said before", (NEW,), (OLD,), {NEW: A, OLD: A}, {A: {"identifier": [{"system": "urn:mercy", "value": "56789", "use": "old"}]}}, "same"),
-    ("the opposite of an earlier merge", (OLD,), (NEW,), {NEW: A, OLD: A}, {A: {"identifier": [{"system": "urn:mercy", "value": "56789", "use": "old"}]}}, "inverse"),
+    ("said before", (NEW,), (OLD,), {NEW: A, OLD: A}, OLD_ON_A, "same"),
+    ("the opposite of an earlier merge", (OLD,), (NEW,), {NEW: A, OLD: A}, OLD_ON_A, "inverse"),
 ]  # fmt: skip
 
 
