@@ -14,14 +14,39 @@ from fhircase.errors import Problem
 # fhir.resources has R4B (4.3.0). In these types R4B differs from R4, or does not have them.
 _CHANGED = frozenset(
     (
-        "AdministrableProductDefinition", "CatalogEntry", "Citation", "ClinicalUseDefinition", "DeviceDefinition",
-        "EffectEvidenceSynthesis", "Evidence", "EvidenceReport", "EvidenceVariable", "ManufacturedItemDefinition", "NutritionProduct", "PackagedProductDefinition",
-        "PlanDefinition", "ActivityDefinition", "RegulatedAuthorization", "ResearchDefinition", "ResearchElementDefinition",
-        "RiskEvidenceSynthesis", "SubscriptionStatus", "SubscriptionTopic", "SubstanceDefinition", "SubstanceSpecification",
-        "SubstanceNucleicAcid", "SubstancePolymer", "SubstanceProtein", "SubstanceReferenceInformation", "SubstanceSourceMaterial",
-        "ExampleScenario", "GraphDefinition", "Bundle", "Parameters",
+        "AdministrableProductDefinition",
+        "CatalogEntry",
+        "Citation",
+        "ClinicalUseDefinition",
+        "DeviceDefinition",
+        "EffectEvidenceSynthesis",
+        "Evidence",
+        "EvidenceReport",
+        "EvidenceVariable",
+        "ManufacturedItemDefinition",
+        "NutritionProduct",
+        "PackagedProductDefinition",
+        "PlanDefinition",
+        "ActivityDefinition",
+        "RegulatedAuthorization",
+        "ResearchDefinition",
+        "ResearchElementDefinition",
+        "RiskEvidenceSynthesis",
+        "SubscriptionStatus",
+        "SubscriptionTopic",
+        "SubstanceDefinition",
+        "SubstanceSpecification",
+        "SubstanceNucleicAcid",
+        "SubstancePolymer",
+        "SubstanceProtein",
+        "SubstanceReferenceInformation",
+        "SubstanceSourceMaterial",
+        "ExampleScenario",
+        "GraphDefinition",
+        "Bundle",
+        "Parameters",
     )
-)  # fmt: skip
+)
 
 
 def second_opinion(resource: dict[str, Any]) -> list[Problem]:

@@ -7,7 +7,7 @@ import pickle
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fhircase.errors import Malformed
@@ -33,14 +33,39 @@ def test_text_keeps_every_character() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "", "{", "[1,]", "{'a':1}", "01", "+1", ".5", "1.", "NaN", "Infinity", "-Infinity", '"\t"', "nul", "[1] x", "[1 /*c*/]",
-        '{"a":1,"a":2}', '{"x":{"a":1,"b":2,"a":1}}',
-        '"\\ud800"', '"\\udc00x"', '{"\\ud800":1}', '"\\u0000"', '{"a\\u0000":1}',
-        "[" * 100_000, '{"a":' * 100_000, "[" * 65 + "]" * 65,
-        "1" * 5_000, "1." + "0" * 5_000, "1e400", "1e99999999999999999999", "1e-99999999999999999999",
+        "",
+        "{",
+        "[1,]",
+        "{'a':1}",
+        "01",
+        "+1",
+        ".5",
+        "1.",
+        "NaN",
+        "Infinity",
+        "-Infinity",
+        '"\t"',
+        "nul",
+        "[1] x",
+        "[1 /*c*/]",
+        '{"a":1,"a":2}',
+        '{"x":{"a":1,"b":2,"a":1}}',
+        '"\\ud800"',
+        '"\\udc00x"',
+        '{"\\ud800":1}',
+        '"\\u0000"',
+        '{"a\\u0000":1}',
+        "[" * 100_000,
+        '{"a":' * 100_000,
+        "[" * 65 + "]" * 65,
+        "1" * 5_000,
+        "1." + "0" * 5_000,
+        "1e400",
+        "1e99999999999999999999",
+        "1e-99999999999999999999",
     ],
     ids=lambda text: text[:20],
-)  # fmt: skip
+)
 def test_what_is_not_strict_json_is_malformed(text: str) -> None:
     with pytest.raises(Malformed) as refused:
         jsontext.loads(text)
@@ -74,19 +99,27 @@ def test_a_problem_shows_no_value_of_the_body() -> None:
 
 
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers(-(10**30), 10**30) | st.decimals(allow_nan=False, allow_infinity=False, places=4).map(lambda d: jsontext.Number(str(d)))
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**30), 10**30)
+    | st.decimals(allow_nan=False, allow_infinity=False, places=4).map(lambda d: jsontext.Number(str(d)))
     | st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00")),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00")), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00")), inner, max_size=4)
+    ),
     max_leaves=20,
-)  # fmt: skip
+)
 
 
+@settings(deadline=None)
 @given(json_values)
 def test_what_is_written_is_read_back_the_same(value: object) -> None:
     text = jsontext.dumps(value)
     assert jsontext.loads(text) == value and jsontext.dumps(jsontext.loads(text)) == text
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=60) | st.text(max_size=60).map(lambda t: t.encode("utf-8", "surrogatepass")))
 def test_any_bytes_are_read_or_malformed(data: bytes) -> None:
     try:
