@@ -56,6 +56,9 @@ class FhirServer:
     gone: set[tuple[str, str]] = field(default_factory=set)
     journal: list[tuple[str, str, str, int]] = field(default_factory=list)
     asked: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
+    idle: int = 0
+    """Accepted updates that said what the last accepted one said, with nothing in between: writes without a difference."""
+    _last: dict[tuple[str, str], tuple[int, Resource]] = field(default_factory=dict)
     _made: int = 0
     _odd: bool = False
 
@@ -161,7 +164,9 @@ class FhirServer:
         version = self.rows[key][-1].version
         if "If-Match" in headers and headers["If-Match"] != f'W/"{version}"':
             return Reply(self.stale, None)
+        self.idle += self._last.get(key) == (version, body)
         self._put(type_, id_, body)
+        self._last[key] = (version + 1, body)
         self.journal.append(("PUT", type_, id_, version + 1))
         return self._reply(200, type_, id_)
 

@@ -65,6 +65,7 @@ class World:
     def __init__(self, store: Any, seed: int, off: frozenset[str] = frozenset(), steps: int = 60) -> None:
         self.r = random.Random(seed)
         self.off, self.healed, self.quiet = off, True, False
+        self.probed = seed % 2 == 0  # else nobody knows that an element is lost there
         self.clock = FrozenClock()
         self.crashes = self.lost_requests = self.lost_answers = self.edits = 0
         self.parents: dict[str, tuple[str, ...]] = {}
@@ -82,7 +83,7 @@ class World:
         policy = Policy(lease_ms=LEASE_S * 1000, poll_overlap_s=0 if "overlap" in off else 60, retry_first_ms=500, retry_max_ms=4000)
         self.scene = Scene(
             CrashingStore(store, self), self.servers, self.clock, send=("Patient", "Goal"), width=2, policy=policy, take=("Goal",),
-            dialects={name: {"ids": "any"} for name in odd},
+            dialects={name: {"ids": "any", "drops": dict(how.get("drops", {})) if self.probed else {}} for name, how in odd.items()},
         )  # fmt: skip
         without = [h for h, name in (("If-Match", "ifmatch"), ("If-None-Exist", "condcreate")) if name in off]
         if without:
@@ -274,6 +275,8 @@ class World:
         if lost:
             bad.append(f"I2 lost: {', '.join(sorted(lost))}")
         for name, made in self.servers.items():
+            if made.idle and (self.probed or not made.drops):
+                bad.append(f"I3 {made.idle} writes without a difference at {name}")
             created = [entry for entry in made.journal if entry[3] == 1]
             patients = [i for i, entry in enumerate(created) if entry[1] == "Patient"]
             if len(patients) != 1:
