@@ -9,7 +9,9 @@ import json
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib import resources as _files
+from types import MappingProxyType
 from typing import Any, Literal
 
 SearchKind = Literal["token", "string", "date", "reference", "quantity", "number", "uri"]
@@ -68,17 +70,28 @@ def resource_types() -> frozenset[str]:
     return frozenset(name for name, row in _types().items() if row["kind"] == "resource")
 
 
+@cache
 def elements(type: str) -> Mapping[str, Element]:
     """The elements of a type, inherited ones included, by name as defined (``due[x]``). Raises KeyError."""
-    return {
-        name: Element(name, row["min"], row["max"], tuple(row["types"]), tuple(row.get("targets", ())), row.get("codes", ""), row.get("summary", False))
+    made = {
+        name: Element(
+            name,
+            row["min"],
+            row["max"],
+            tuple(row["types"]),
+            tuple(row.get("targets", ())),
+            row.get("codes", ""),
+            row.get("summary", False),
+        )
         for name, row in _types()[type].get("elements", {}).items()
     }
+    return MappingProxyType(made)
 
 
+@cache
 def codes(value_set: str) -> Mapping[str, frozenset[str]]:
     """A required value set written out: system -> codes. Raises KeyError for one that is not in the table."""
-    return {system: frozenset(found) for system, found in _table("codes")[value_set].items()}
+    return MappingProxyType({system: frozenset(found) for system, found in _table("codes")[value_set].items()})
 
 
 def extension_types(url: str) -> frozenset[str] | None:

@@ -382,10 +382,11 @@ def test_a_broken_resource_that_can_be_represented_may_be_stored_leniently() -> 
 
 
 OURS = (
-    "CarePlan CareTeam Goal ServiceRequest Task Encounter EpisodeOfCare Condition Patient Observation Provenance RelatedPerson "
-    "Organization Practitioner PractitionerRole Location DeviceRequest Consent Communication Composition DocumentReference Bundle "
-    "MessageHeader Flag DetectedIssue NutritionOrder QuestionnaireResponse HealthcareService Subscription AuditEvent OperationOutcome List Procedure "
-    "MedicationRequest MedicationStatement AllergyIntolerance Immunization DiagnosticReport Device Coverage Appointment Parameters"
+    "CarePlan CareTeam Goal ServiceRequest Task Encounter EpisodeOfCare Condition Patient Observation Provenance "
+    "RelatedPerson Organization Practitioner PractitionerRole Location DeviceRequest Consent Communication Composition "
+    "DocumentReference Bundle MessageHeader Flag DetectedIssue NutritionOrder QuestionnaireResponse HealthcareService "
+    "Subscription AuditEvent OperationOutcome List Procedure MedicationRequest MedicationStatement AllergyIntolerance "
+    "Immunization DiagnosticReport Device Coverage Appointment Parameters"
 ).split()
 
 ELSEWHERE = {
