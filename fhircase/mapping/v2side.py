@@ -5,13 +5,15 @@ kept as its origin, with the text as sent where it could not be carried over who
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from fhircase import hl7v2
 from fhircase.errors import Problem
-from fhircase.hl7v2 import DELETE, Authorities, Message, Moment, Repetition, Segment
+from fhircase.hl7v2 import DELETE, Authorities, Delimiters, Message, Moment, Repetition, Segment
 from fhircase.mapping.codes import Codes
 from fhircase.mapping.lines import Line, Source
 from fhircase.mapping.values import typed
@@ -41,23 +43,57 @@ _OWNERS = frozenset({"PR1", "GT1", "IN1"})
 _MOVABLE = frozenset({"ROL", "PRT"})
 
 
+class Seg:
+    """One segment, split once; ``fields[n]`` is field n as written."""
+
+    __slots__ = ("segment", "name", "fields", "_reps", "_delimiter", "_run")
+
+    def __init__(self, segment: Segment, run: Run) -> None:
+        delimiters = run.message.delimiters
+        self.segment = segment
+        self.name = segment.name
+        self.fields = segment.raw.split(delimiters.field)
+        if self.name == "MSH":
+            self.fields.insert(1, delimiters.field)
+        self._reps: dict[int, list[Rep]] = {}
+        self._delimiter = delimiters.repetition
+        self._run = run
+
+    def __str__(self) -> str:
+        return self.name + (f"[{self.segment.occurrence}]" if self.segment.occurrence > 1 else "")
+
+    def reps(self, field: int) -> list[Rep]:
+        """The repetitions of a field that say anything."""
+        found = self._reps.get(field)
+        if found is None:
+            text = self.fields[field] if field < len(self.fields) else ""
+            if not text:
+                found = []
+            elif self._delimiter and self._delimiter in text:
+                found = [Rep(part, self._run, self, field, at) for at, part in enumerate(text.split(self._delimiter), 1) if part]
+            else:
+                found = [Rep(text, self._run, self, field, 1)]
+            self._reps[field] = found
+        return found
+
+
 class Rep:
     """One repetition of a field, split once. Texts with escapes or ``""`` go the parser's own way."""
 
     __slots__ = ("raw", "parts", "sub", "slow", "segment", "field", "number")
 
-    def __init__(self, raw: str, run: Run, segment: Segment, field: int, number: int) -> None:
+    def __init__(self, raw: str, run: Run, segment: Seg, field: int, number: int) -> None:
         delimiters = run.message.delimiters
         self.raw = raw
         self.parts = raw.split(delimiters.component) if delimiters.component else [raw]
-        self.sub = delimiters.sub
+        self.sub = delimiters.sub or "\0"
         self.segment = segment
         self.field = field
         self.number = number
         self.slow: Repetition | None = None
         if '""' in raw or (delimiters.escape and delimiters.escape in raw):
             wanted = number if number > 1 else None
-            self.slow = next((one for one in segment.repetitions(field) if one.place.repetition == wanted), None)
+            self.slow = next((one for one in segment.segment.repetitions(field) if one.place.repetition == wanted), None)
 
     def get(self, component: int = 1, sub: int = 1) -> str | None:
         """None when nothing is said, DELETE for ``""``."""
@@ -67,14 +103,13 @@ class Rep:
         if component > len(parts):
             return None
         text = parts[component - 1]
-        if self.sub and self.sub in text:
+        if self.sub in text:
             subs = text.split(self.sub)
             return (subs[sub - 1] or None) if sub <= len(subs) else None
         return text or None if sub == 1 else None
 
     def __str__(self) -> str:
-        occurrence = self.segment.occurrence
-        text = self.segment.name + (f"[{occurrence}]" if occurrence > 1 else "") + f"-{self.field}"
+        text = f"{self.segment}-{self.field}"
         return f"{text}[{self.number}]" if self.number > 1 else text
 
 
@@ -96,45 +131,36 @@ class Spot:
         return self._text
 
 
+@lru_cache(maxsize=64)
+def _special(delimiters: Delimiters) -> Callable[[str], object]:
+    """Finds what makes a field more than one plain text."""
+    marks = delimiters.component + delimiters.repetition + delimiters.escape + delimiters.sub + '"'
+    return re.compile(f"[{re.escape(marks)}]").search
+
+
 class Run:
     """One reading of one message."""
 
-    __slots__ = ("message", "zone", "authorities", "problems", "log", "_told", "_segments", "_reps", "_moments")
+    __slots__ = ("message", "zone", "authorities", "problems", "log", "special", "_told", "_segments", "_moments")
 
     def __init__(self, message: Message, zone: str | None, authorities: Authorities) -> None:
         self.message = message
         self.zone = zone
         self.authorities = authorities
         self.problems: list[Problem] = []
-        self.log: list[tuple[Spot | None, str, Rep | None, str, str | None]] = []
+        self.log: list[tuple[Spot | None, str, Rep | Seg | None, str, str | None]] = []
         self._told: set[tuple[str, str]] = set()
-        self._segments: dict[str, list[Segment]] = {}
-        self._reps: dict[tuple[Segment, int], list[Rep]] = {}
+        self._segments: dict[str, list[Seg]] = {}
         self._moments: dict[str, Moment | None] = {}
+        self.special = _special(message.delimiters)
 
-    def segments(self, name: str) -> list[Segment]:
+    def segments(self, name: str) -> list[Seg]:
         found = self._segments.get(name)
         if found is None:
-            found = self.message.segments(name)
-            if found and name in _MOVABLE:
-                found = self._of_the_visit(name)
-            self._segments[name] = found
-        return found
-
-    def reps(self, segment: Segment, field: int) -> list[Rep]:
-        """The repetitions of a field that say anything."""
-        key = (segment, field)
-        found = self._reps.get(key)
-        if found is None:
-            text = segment.field(field)
-            found = []
-            if text:
-                delimiter = self.message.delimiters.repetition
-                if delimiter and delimiter in text:
-                    found = [Rep(part, self, segment, field, at) for at, part in enumerate(text.split(delimiter), 1) if part]
-                else:
-                    found = [Rep(text, self, segment, field, 1)]
-            self._reps[key] = found
+            whole = self.message.segments(name)
+            if whole and name in _MOVABLE:
+                whole = self._of_the_visit(name)
+            found = self._segments[name] = [Seg(one, self) for one in whole]
         return found
 
     def moment(self, text: str) -> Moment | None:
@@ -168,8 +194,8 @@ class Run:
 
 
 #: (run, segment and repetition of the enclosing group, the place that the repetition is of, the case path above, field name)
-Reader = Callable[[Run, "Segment | None", "Rep | None", "Source | None", "Spot | None", str], Any]
-Finder = Callable[[Run, "Segment | None", "Rep | None"], "Rep | None"]
+Reader = Callable[[Run, "Seg | None", "Rep | None", "Source | None", "Spot | None", str], Any]
+Finder = Callable[[Run, "Seg | None", "Rep | None"], "Rep | None"]
 
 
 def _finder(source: Source) -> Finder:
@@ -178,13 +204,13 @@ def _finder(source: Source) -> Finder:
         return lambda run, segment, rep: rep
     name, field = source.segment, source.field
 
-    def find(run: Run, segment: Segment | None, rep: Rep | None) -> Rep | None:
+    def find(run: Run, segment: Seg | None, rep: Rep | None) -> Rep | None:
         if segment is None or segment.name != name:
             segments = run.segments(name)
             if not segments:
                 return None
             segment = segments[0]
-        reps = run.reps(segment, field)
+        reps = segment.reps(field)
         return reps[0] if reps else None
 
     return find
@@ -291,10 +317,10 @@ _COMPOSITE: Mapping[str, Callable[[Source, Run, Rep], str | None]] = {
 # ------------------------------------------------------------------------------------------------ values
 
 
-def _matches(rules: Sequence[tuple[Source, frozenset[str]]]) -> Callable[[Run, Segment | None, Rep | None], bool]:
+def _matches(rules: Sequence[tuple[Source, frozenset[str]]]) -> Callable[[Run, Seg | None, Rep | None], bool]:
     tests = [(_finder(place), place.component or 1, place.sub or 1, wanted) for place, wanted in rules]
 
-    def match(run: Run, segment: Segment | None, rep: Rep | None) -> bool:
+    def match(run: Run, segment: Seg | None, rep: Rep | None) -> bool:
         for find, component, sub, wanted in tests:
             at = find(run, segment, rep)
             if ((at.get(component, sub) if at is not None else None) or "") not in wanted:
@@ -304,17 +330,24 @@ def _matches(rules: Sequence[tuple[Source, frozenset[str]]]) -> Callable[[Run, S
     return match
 
 
+def _rows(codes: Codes) -> dict[str, str]:
+    return {code: target.code for group in reversed(codes.groups) for code, (target, _) in group.rows.items()}
+
+
 def _look(codes: Codes) -> Callable[[str], tuple[str | None, bool]]:
     """The word for a code, and whether the table knows it (a row without counterpart is known and has none)."""
-    rows = {code: target.code for group in reversed(codes.groups) for code, (target, _) in group.rows.items()}
+    rows = _rows(codes)
+    none = frozenset(code for group in codes.groups for code in group.none)
 
     def look(text: str) -> tuple[str | None, bool]:
         found = rows.get(text)
         if found is not None:
             return found, True
         stripped = text.strip()
+        if stripped in none:
+            return None, True
         found = rows.get(stripped) or codes.forward(stripped)
-        return found, found is not None or codes.matchless(stripped)
+        return found, found is not None
 
     return look
 
@@ -335,7 +368,7 @@ def _value(line: Line) -> Reader:
     if pick is not None:
         ways = [(source, pick(source) if find is not None else None, *rest) for source, find, *rest in ways]
 
-    def read(run: Run, segment: Segment | None, rep: Rep | None, of: Source | None, above: Spot | None, name: str) -> Any:
+    def read(run: Run, segment: Seg | None, rep: Rep | None, of: Source | None, above: Spot | None, name: str) -> Any:
         deleted = None
         unknown = None
         for source, find, component, sub, part, kind, whole in ways:
@@ -388,7 +421,7 @@ def _value(line: Line) -> Reader:
     return read
 
 
-def _fixed(words: Mapping[Source, str], run: Run, segment: Segment | None, rep: Rep | None, of: Source | None) -> tuple[str | None, Rep | None]:
+def _fixed(words: Mapping[Source, str], run: Run, segment: Seg | None, rep: Rep | None, of: Source | None) -> tuple[str | None, Rep | None]:
     """The word for the place at hand, or for the first place that says anything."""
     for place, word in words.items():
         if of is not None:
@@ -408,10 +441,10 @@ def _picker(line: Line) -> Callable[[Source], Finder] | None:
     rules = [(place.component or 1, place.sub or 1, wanted) for place, wanted in line.pick]
 
     def finder(source: Source) -> Finder:
-        def find(run: Run, segment: Segment | None, rep: Rep | None) -> Rep | None:
+        def find(run: Run, segment: Seg | None, rep: Rep | None) -> Rep | None:
             segments = [segment] if segment is not None and segment.name == source.segment else run.segments(source.segment)
             for one in segments:
-                for at in run.reps(one, source.field):
+                for at in one.reps(source.field):
                     if all((at.get(component, sub) or "") in wanted for component, sub, wanted in rules):
                         return at
             return None
@@ -430,15 +463,26 @@ def _values(line: Line) -> Reader:
             kind = line.as_[at] if len(line.as_) > 1 else line.as_[0]
             ways.append((source, _value(replace(line, sources=(within,), as_=(kind,), many=False))))
 
-    def read(run: Run, segment: Segment | None, rep: Rep | None, of: Source | None, above: Spot | None, name: str) -> Any:
+    quick = tuple((source.component or 1, source.sub or 1, _part(source)) for source, _ in ways if source.datatype)
+    if len(quick) != len(ways) or line.codes is not None or line.pick or line.as_ != ("text",):
+        quick = ()
+
+    def read(run: Run, segment: Seg | None, rep: Rep | None, of: Source | None, above: Spot | None, name: str) -> Any:
         made: list[Any] = []
         deleted = False
+        if quick and rep is not None and rep.slow is None:
+            size = len(rep.parts)
+            for component, sub, part in quick:
+                if component <= size and rep.parts[component - 1] and (text := rep.get(component, sub)) and not text.isspace():
+                    run.log.append((above, f"{name}[{len(made)}]", rep, part, None))
+                    made.append(text)
+            return made or ABSENT
         for source, one in ways:
             if source.datatype:
                 reps: Sequence[Rep | None] = (rep,)
             else:
                 at = segment if segment is not None and segment.name == source.segment else next(iter(run.segments(source.segment)), None)
-                reps = run.reps(at, source.field) if at is not None else ()
+                reps = at.reps(source.field) if at is not None else ()
             for each in reps:
                 if each is None:
                     continue
@@ -458,54 +502,84 @@ def _values(line: Line) -> Reader:
 
 
 class V2Scope:
-    """Compiled lines over the message, one segment or one repetition. Plain components of the repetition at hand are read
-    in place; everything else through its closure."""
+    """Compiled lines over the message, one segment or one repetition. Plain texts and codes are read in place, and lines of a
+    field that says nothing are passed over; everything else goes through its closure, which gives the same."""
 
-    __slots__ = ("_lines",)
+    __slots__ = ("_within", "_fields", "_others", "_after")
 
     def __init__(self, lines: Iterable[Line]) -> None:
-        self._lines = tuple(self._compiled(line) for line in lines)
-
-    @staticmethod
-    def _compiled(line: Line) -> tuple[str, int, int, str, Reader, bool, Any]:
-        source = line.sources[0] if len(line.sources) == 1 else None
-        plain = (
-            isinstance(source, Source) and bool(source.datatype) and bool(source.component) and line.as_ == ("text",)
-            and not (line.codes or line.pick or line.when or line.unless or line.many or line.fields)
-        )  # fmt: skip
-        component = source.component if plain and isinstance(source, Source) else 0
-        sub = source.sub or 1 if isinstance(source, Source) else 1
-        return line.name, component, sub, _part(source) if isinstance(source, Source) else "", _reader(line), line.need, line.default
-
-    def read(self, run: Run, segment: Segment | None, rep: Rep | None, of: Source | None, above: Spot | None) -> Doc:
-        doc: Doc = {}
-        said = False
-        quick = rep is not None and rep.slow is None
-        parts = rep.parts if rep is not None else []
-        size = len(parts)
-        for name, component, sub, part, read, need, default in self._lines:
-            if quick and component:
-                if component <= size and (text := parts[component - 1]):
-                    if rep.sub in text:  # type: ignore[union-attr]
-                        text = rep.get(component, sub) or ""  # type: ignore[union-attr]
-                    elif sub > 1:
-                        text = ""
-                    if text and not text.isspace():
-                        run.log.append((above, name, rep, part, None))
-                        doc[name] = text
-                        said = True
-                        continue
-                value = ABSENT
+        within: list[tuple[int, str, str, dict[str, str] | None, Reader]] = []
+        fields: dict[str, list[tuple[int, str, str, dict[str, str] | None, Reader, bool]]] = {}
+        others: list[tuple[str, Reader]] = []
+        for line in lines:
+            source = line.sources[0] if len(line.sources) == 1 else None
+            read = _reader(line)
+            plain = line.as_ == ("text",) and not (line.when or line.unless or line.many or line.fields)
+            rows = _rows(line.codes) if line.codes is not None else None
+            if not isinstance(source, Source) or line.pick or (source.datatype and not plain) or not (source.datatype or source.field):
+                others.append((line.name, read))
+            elif source.datatype:
+                within.append(((source.component or 1) - 1, line.name, _part(source), rows, read))
             else:
-                value = read(run, segment, rep, of, above, name)
+                simple = plain and source.component < 2 and source.sub < 2
+                fields.setdefault(source.segment, []).append((source.field, line.name, f"-{source.field}{_part(source)}", rows, read, simple))
+        self._within = tuple(sorted(within, key=lambda one: one[0]))
+        self._fields = tuple((name, tuple(sorted(found, key=lambda one: one[0]))) for name, found in fields.items())
+        self._others = tuple(others)
+        self._after = tuple((line.name, line.need, line.default) for line in lines if line.need or line.default is not None)
+
+    def read(self, run: Run, segment: Seg | None, rep: Rep | None, of: Source | None, above: Spot | None) -> Doc:
+        doc: Doc = {}
+        log = run.log
+        if rep is not None and self._within:
+            parts, subs, slow = rep.parts, rep.sub, rep.slow is not None
+            size = len(parts)
+            for index, name, part, rows, read in self._within:
+                if index >= size:
+                    break
+                text = parts[index]
+                if not text:
+                    if slow and (value := read(run, segment, rep, of, above, name)) is not ABSENT:
+                        doc[name] = value
+                elif slow or subs in text or (rows is not None and text not in rows) or len(part) > 3 or text.isspace():
+                    value = read(run, segment, rep, of, above, name)
+                    if value is not ABSENT:
+                        doc[name] = value
+                else:
+                    log.append((above, name, rep, part, None))
+                    doc[name] = text if rows is None else rows[text]
+        for other, lines in self._fields:
+            if segment is not None and segment.name == other:
+                at, several = segment, False
+            else:
+                found = run.segments(other)
+                if not found:
+                    continue
+                at, several = found[0], len(found) > 1
+            said = at.fields
+            size = len(said)
+            for field, name, part, rows, read, simple in lines:
+                text = said[field] if field < size else ""
+                if simple and text and not run.special(text) and (rows is None or text in rows) and not text.isspace():
+                    log.append((above, name, at, part, None))
+                    doc[name] = text if rows is None else rows[text]
+                elif text or several:
+                    value = read(run, segment, rep, of, above, name)
+                    if value is not ABSENT:
+                        doc[name] = value
+        for name, read in self._others:
+            value = read(run, segment, rep, of, above, name)
             if value is not ABSENT:
                 doc[name] = value
-                said = True
-            elif default is not None:
-                doc[name] = default
-            elif need:
-                run.tell("is needed", f"{above}.{name}" if above is not None else name, "", "required", "error")
-        return doc if said else {}
+        if not doc:
+            return doc
+        for name, need, default in self._after:
+            if name not in doc:
+                if default is not None:
+                    doc[name] = default
+                elif need:
+                    run.tell("is needed", f"{above}.{name}" if above is not None else name, "", "required", "error")
+        return doc
 
 
 def _reader(line: Line) -> Reader:
@@ -520,13 +594,13 @@ def _reader(line: Line) -> Reader:
 def _guarded(reader: Reader, line: Line) -> Reader:
     allowed = _allowed(line)
 
-    def read(run: Run, segment: Segment | None, rep: Rep | None, of: Source | None, above: Spot | None, name: str) -> Any:
+    def read(run: Run, segment: Seg | None, rep: Rep | None, of: Source | None, above: Spot | None, name: str) -> Any:
         return reader(run, segment, rep, of, above, name) if allowed(run, segment, rep) else ABSENT
 
     return read
 
 
-def _allowed(line: Line) -> Callable[[Run, Segment | None, Rep | None], bool]:
+def _allowed(line: Line) -> Callable[[Run, Seg | None, Rep | None], bool]:
     when, unless = _matches(line.when), _matches(line.unless)
     if not line.when and not line.unless:
         return lambda run, segment, rep: True
@@ -538,7 +612,7 @@ def _nested(line: Line) -> Reader:
     sources = [one for one in line.sources if isinstance(one, Source)]
     allowed = _allowed(line)
 
-    def read(run: Run, segment: Segment | None, rep: Rep | None, of: Source | None, above: Spot | None, name: str) -> Any:
+    def read(run: Run, segment: Seg | None, rep: Rep | None, of: Source | None, above: Spot | None, name: str) -> Any:
         spots = _spots(run, segment, rep, sources) if sources else ((segment, rep, of),)
         for at, part, place in spots:
             if allowed(run, at, part):
@@ -550,19 +624,22 @@ def _nested(line: Line) -> Reader:
     return read
 
 
-def _spots(run: Run, segment: Segment | None, rep: Rep | None, sources: Sequence[Source]) -> Iterator[tuple[Segment | None, Rep | None, Source | None]]:
+def _spots(run: Run, segment: Seg | None, rep: Rep | None, sources: Sequence[Source]) -> list[tuple[Seg | None, Rep | None, Source | None]]:
     """Every segment or repetition that a group is read from."""
+    made: list[tuple[Seg | None, Rep | None, Source | None]] = []
     for source in sources:
         if source.datatype:
             if rep is not None:
-                yield segment, rep, None
+                made.append((segment, rep, None))
             continue
+        field = source.field
         for at in (segment,) if segment is not None and segment.name == source.segment else run.segments(source.segment):
-            if not source.field:
-                yield at, None, None
-            else:
-                for part in run.reps(at, source.field):
-                    yield at, part, source
+            if not field:
+                made.append((at, None, None))
+            elif field < len(at.fields) and at.fields[field]:
+                for part in at.reps(field):
+                    made.append((at, part, source))
+    return made
 
 
 def _list(line: Line) -> Reader:
@@ -571,7 +648,7 @@ def _list(line: Line) -> Reader:
     allowed = _allowed(line)
     within = bool(sources) and bool(sources[0].datatype)
 
-    def read(run: Run, segment: Segment | None, rep: Rep | None, of: Source | None, above: Spot | None, name: str) -> Any:
+    def read(run: Run, segment: Seg | None, rep: Rep | None, of: Source | None, above: Spot | None, name: str) -> Any:
         made: list[Doc] = []
         deleted = False
         for at, part, place in _spots(run, segment, rep, sources):
