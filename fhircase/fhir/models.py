@@ -1,9 +1,9 @@
 """The fhir.resources models as a second opinion on structure.
 
-Measured: of 47 validator cases they refuse 20, all among the 40 that ``checks`` refuses; of 9,500 mutations of real resources none
-that ``checks`` let through. They take 0.1 to 0.4 ms a resource (``checks``: 0.01 to 0.05) and half a second to import. So
-``$validate`` asks them, and the tests hold ``checks`` against them; the write path does not. Nothing is ever rewritten by
-them: they alter values."""
+Measured: of 47 validator cases they refuse 20, all among the 40 that ``checks`` refuses; of 7,000 mutations of real
+resources ``checks`` let 828 through, and they refused none of those. They take 0.1 to 0.4 ms a resource (``checks``: 0.01 to
+0.1) and half a second to import. So they are for ``$validate`` and for tests that hold ``checks`` against them, not for the
+write path. Nothing is ever rewritten by them: they alter values."""
 
 from __future__ import annotations
 
