@@ -38,7 +38,7 @@ class Settings:
     base_url: str = _setting("", "The address that callers reach the hub at; default http:// and the bind address.")
     bind: str = _setting("127.0.0.1:8080", "Address and port of the web server.")
     mllp_bind: str = _setting("", "Address and port of the MLLP listener; empty: no listener.")
-    mllp_partner: str = _setting("", "The partner that MLLP connections from this machine speak for; others by the networks that partners list.")
+    mllp_partner: str = _setting("", "The partner that MLLP connections of this machine speak for; others: by their networks.")
     admin_key: str = _setting("", "A key that is an administrator, sent as Authorization: Bearer.", secret=True)
     secret_key: str = _setting(
         "", "Seals partners' and webhooks' secrets; several, newest first, separated by commas, while rotating.", secret=True

@@ -69,9 +69,9 @@ class Log(Enum):
 ALLOWED = frozenset({
     "code", "level", "event", "timestamp", "correlation", "process", "thread",
     "route", "method", "status", "ms", "bytes", "key", "partner", "interaction", "type", "ref", "refs", "version", "seq",
-    "message", "control_hash", "digest", "kind", "state", "answer", "review", "reviews", "count", "attempt", "attempts", "lane",
-    "fence", "fails", "pause_ms", "endpoint", "delivery", "event_id", "event_type", "outcome", "reason", "error", "where", "setting", "bind", "store",
-    "waiting", "workers", "processes", "threads", "peer", "port",
+    "message", "control_hash", "digest", "kind", "state", "answer", "review", "reviews",
+    "count", "attempt", "attempts", "lane", "fence", "fails", "pause_ms", "endpoint", "delivery", "event_id", "event_type",
+    "outcome", "reason", "error", "where", "setting", "bind", "store", "waiting", "workers", "processes", "threads", "peer", "port",
 })  # fmt: skip
 """Fields that may be logged. ``error`` is the class of an exception and ``where`` its place in our code, never its text;
 ``reason`` is one of our own fixed words."""

@@ -386,7 +386,7 @@ def _die_with_parent() -> None:
 def serve(settings: Settings) -> None:
     """Serve until SIGTERM: web processes of threads under gunicorn; lanes, collection and the MLLP listener run in the
     first of them. Work under way is finished, then the process exits 0."""
-    from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
+    from gunicorn.app.base import BaseApplication
 
     class Server(BaseApplication):  # type: ignore[misc]
         house: House | None = None

@@ -137,9 +137,12 @@ def test_wrong_content_types_are_415(town: Town, path: str, kind: str) -> None:
 
 QUERIES = [
     "_count=-1", "_count=x", "_count=99999999999999999999", "_lastUpdated=nonsense", "_lastUpdated=ge0000", "_lastUpdated=ge9999-12-31",
-    "_lastUpdated=lt10000-01-01T00:00:00Z", "_sort=colour", "_include=x", "_include=Goal:colour", "_revinclude=:::", "_cursor=nonsense", "_cursor=%FF",
-    "patient=%00", "patient=" + "x" * 5_000, "identifier=|", "identifier=%ED%A0%80", "identifier=a%00b|c", "target-date=ge", "target-date=2026-13-40",
-    "lifecycle-status:colour=x", "patient:Colour=1", "_id=" + ",".join("x" * 3 for _ in range(500)), "a=1&" * 200, "_total=x", "_summary=x", "_elements=..",
+    "_lastUpdated=lt10000-01-01T00:00:00Z", "_sort=colour", "_include=x", "_include=Goal:colour", "_revinclude=:::",
+    "_cursor=nonsense", "_cursor=%FF",
+    "patient=%00", "patient=" + "x" * 5_000, "identifier=|", "identifier=%ED%A0%80", "identifier=a%00b|c", "target-date=ge",
+    "target-date=2026-13-40",
+    "lifecycle-status:colour=x", "patient:Colour=1", "_id=" + ",".join("x" * 3 for _ in range(500)), "a=1&" * 200, "_total=x",
+    "_summary=x", "_elements=..",
     "patient.name=x", "_has:Goal:patient:x=1", "_filter=x", "_at=x",
 ]  # fmt: skip
 
@@ -160,10 +163,12 @@ def test_bad_queries_never_break_the_hub(town: Town, query: str) -> None:
 
 
 PATHS = [
-    ("GET", "/fhir/Colour"), ("GET", "/fhir/Colour/1"), ("GET", "/fhir/goal"), ("GET", "/fhir/Goal/none"), ("GET", "/fhir/Goal/" + "x" * 65),
+    ("GET", "/fhir/Colour"), ("GET", "/fhir/Colour/1"), ("GET", "/fhir/goal"), ("GET", "/fhir/Goal/none"),
+    ("GET", "/fhir/Goal/" + "x" * 65),
     ("GET", "/fhir/Goal/a%00b"), ("GET", "/fhir/Goal/a%2Fb"), ("GET", "/fhir/Goal/%FF"), ("GET", "/fhir/Goal/none/_history"),
     ("GET", "/fhir/Goal/none/_history/1"), ("GET", "/fhir/Patient/x/_history/0"), ("GET", "/fhir/Patient/x/_history/99999999999999999999"),
-    ("GET", "/fhir/Goal/$colour"), ("POST", "/fhir/$colour"), ("GET", "/fhir/Goal/1/2/3/4"), ("GET", "/fhir//Goal"), ("GET", "/colour"), ("GET", "/"),
+    ("GET", "/fhir/Goal/$colour"), ("POST", "/fhir/$colour"), ("GET", "/fhir/Goal/1/2/3/4"), ("GET", "/fhir//Goal"), ("GET", "/colour"),
+    ("GET", "/"),
     ("GET", "/partners/none"), ("GET", "/reviews/none"), ("DELETE", "/keys/none"), ("GET", "/fhir/Patient/none/$everything"),
     ("GET", "/fhir/Patient/x/Colour"), ("POST", "/reviews/none/settle"),
 ]  # fmt: skip

@@ -8,6 +8,9 @@ import pytest
 
 from tests.api.conftest import Town, body, goal, patient
 
+ONE = "urn:uuid:6c2b2e3a-0000-4000-8000-000000000001"
+TWO = "urn:uuid:6c2b2e3a-0000-4000-8000-000000000002"
+
 
 def test_a_resource_is_served_as_sent_token_for_token(town: Town) -> None:
     sent = (
@@ -219,10 +222,10 @@ def test_everything_holds_the_client_and_what_is_about_it(town: Town) -> None:
 @pytest.mark.parametrize("path", ["/fhir", "/fhir/"])
 def test_a_transaction_links_its_entries(town: Town, path: str) -> None:
     bundle = {"resourceType": "Bundle", "type": "transaction", "entry": [
-        {"fullUrl": "urn:uuid:6c2b2e3a-0000-4000-8000-000000000001", "resource": goal("x", subject={"reference": "urn:uuid:6c2b2e3a-0000-4000-8000-000000000002"}),
+        {"fullUrl": ONE, "resource": goal("x", subject={"reference": TWO}),
          "request": {"method": "POST", "url": "Goal"}},
-        {"fullUrl": "urn:uuid:6c2b2e3a-0000-4000-8000-000000000002", "resource": patient("T"), "request": {"method": "POST", "url": "Patient"}},
-        {"resource": {"resourceType": "Goal", "lifecycleStatus": "active", "description": {"text": "y"}, "subject": {"reference": f"Patient?_id={town.anna}"}},
+        {"fullUrl": TWO, "resource": patient("T"), "request": {"method": "POST", "url": "Patient"}},
+        {"resource": goal("x", subject={"reference": f"Patient?_id={town.anna}"}),
          "request": {"method": "POST", "url": "Goal"}},
     ]}  # fmt: skip
     answer = town.mercy.post(path, bundle)
@@ -278,9 +281,9 @@ def test_conditional_create_inside_a_transaction_joins_what_is_there(town: Town)
     number = [{"system": "urn:oid:9.9", "value": "42"}]
     held = town.mercy.made(patient("C", identifier=number))
     bundle = {"resourceType": "Bundle", "type": "transaction", "entry": [
-        {"fullUrl": "urn:uuid:6c2b2e3a-0000-4000-8000-000000000001", "resource": patient("C", identifier=number),
+        {"fullUrl": ONE, "resource": patient("C", identifier=number),
          "request": {"method": "POST", "url": "Patient", "ifNoneExist": "identifier=urn:oid:9.9|42"}},
-        {"resource": goal("x", subject={"reference": "urn:uuid:6c2b2e3a-0000-4000-8000-000000000001"}), "request": {"method": "POST", "url": "Goal"}},
+        {"resource": goal("x", subject={"reference": ONE}), "request": {"method": "POST", "url": "Goal"}},
     ]}  # fmt: skip
     entries = body(town.mercy.post("/fhir", bundle))["entry"]
     assert [e["response"]["status"][:3] for e in entries] == ["200", "201"]
