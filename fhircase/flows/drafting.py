@@ -431,7 +431,7 @@ def _team(scene: Scene, client: str, case: str | None) -> None:
 
 
 def _tell_problems(scene: Scene, client: str, stay: Stay | None) -> None:
-    for problem in scene.finding.problems:
+    for problem in dict.fromkeys(scene.problems):
         review = _review_of(problem, scene.partner.name, client, stay.item.ref if stay else Ref("Patient", client))
         if review is not None:
             scene.reviews.append(review)

@@ -5,9 +5,10 @@ The parts of the decision (``drafting``, ``consequences``, ``merge_clients``) sh
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from fhircase.errors import Problem
 from fhircase.fhir import refs
 from fhircase.flows.hub import Hub
 from fhircase.intake.findings import LOCAL, Fact, Finding
@@ -17,6 +18,14 @@ from fhircase.plans.partner import DIRECTORY_TYPES, HUB, Partner
 from fhircase.ports import Stored, Tx, VisitEvent
 
 Kind = Literal["hl7v2", "message"]
+
+_FIRST: Mapping[str, Mapping[str, Any]] = {
+    "Encounter": {"state": "planned"},
+    "ServiceRequest": {"state": "active", "intent": "order"},
+    "Task": {"state": "requested"},
+}
+"""What a v2 message leaves to be understood when it first names such a thing. A visit's state is told by its events and
+set over this; a referral (REF) orders, and asks."""
 
 _TEST = "http://terminology.hl7.org/CodeSystem/v2-0103"
 
@@ -56,6 +65,7 @@ class Scene:
         self.at = finding.happened_ms if finding.happened_ms is not None else self.now
         self.site = partner.site
         self.reviews: list[Review] = []
+        self.problems: list[Problem] = list(finding.problems)
         self.writes: dict[Ref, Write] = {}
         self.became: list[Ref] = []
         self.locals: dict[str, Ref] = {}
@@ -154,20 +164,23 @@ class Scene:
         return self._resource(fact, None)
 
     def onto(self, fact: Fact, before: Resource | None) -> Resource:
-        """The resource as it shall be: what is told laid over what stands."""
-        return self._resource(fact, before)
+        """The resource as it shall be: what is told laid over what stands. What the mapping could not write is noted."""
+        return self._resource(fact, before, noted=True)
 
-    def _resource(self, fact: Fact, before: Resource | None) -> Resource:
+    def _resource(self, fact: Fact, before: Resource | None, *, noted: bool = False) -> Resource:
         if fact.resource is not None:
             sent = refs.rewrite(fact.resource, self.place)
             sent = {name: value for name, value in sent.items() if name != "id"}
             return sent if before is None else overlay.lay(before, sent)
         doc = _placed(fact.doc or {}, self.locals)
-        if fact.type == "Encounter" and before is None:
-            # The state of a visit is told by its events; this only lets the mapping write the rest.
-            doc = {"state": "planned", **doc}
+        if before is None:
+            doc = {**_FIRST.get(fact.type, {}), **doc}
         mapping = self.hub.maps.mapping(fact.mapping, self.site)
         made = mapping.out(doc, onto=before, partial=before is not None)
+        if noted:
+            told = {problem.path for problem in self.finding.problems}
+            known = {origin.element for origin in fact.origins if origin.place in told}
+            self.problems += [replace(p, path=f"{fact.mapping}.{p.path}") for p in made.problems if p.path not in known]
         return dict(made.resource)
 
     def place(self, text: str) -> str:
