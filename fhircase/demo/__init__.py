@@ -65,7 +65,7 @@ def run(*, foreign: Mapping[str, str] | None = None, keep: bool = False, home: s
 def cast_servers(folder: Path, foreign: Mapping[str, str], *, settings: Mapping[str, str] | None = None) -> tuple[Server, dict[str, Server]]:
     """The hub and our own stand-ins for the partners that are not foreign; not started yet."""
     mllp = str(free_port())
-    hub_settings = {"FHIRCASE_MLLP_BIND": f"127.0.0.1:{mllp}", "FHIRCASE_MLLP_PARTNER": MERCY, **(settings or {})}
+    hub_settings = {"FHIRCASE_MLLP_BIND": f"127.0.0.1:{mllp}", "FHIRCASE_MLLP_PARTNER": MERCY, "FHIRCASE_EGRESS_ALLOW": "127.0.0.0/8", **(settings or {})}
     hub = Server("hub", folder / "hub", secrets.token_urlsafe(24), settings=hub_settings)
     plain = {"FHIRCASE_COORDINATES": "false"}
     return hub, {

@@ -166,13 +166,13 @@ class Story:
         self.told(MERCY, f"{_counts(self.counts(self.cast.servers[MERCY]))}")
 
     def hand_over_to_rehab(self) -> None:
-        self.step("Riverside's server comes back, sees the hand-over Task alone, and accepts it there")
+        self.step("Riverside's server comes back, is sent the hand-over Task and what it is about, and accepts it there")
         if RIVERSIDE in self.cast.start:
             self.cast.start[RIVERSIDE]()
         task = self.arrives(RIVERSIDE, "Task", self.task()["id"])
         before = self.counts(self.cast.servers[RIVERSIDE])
         self.told(RIVERSIDE, f"{_counts(before)}; Task {task['status']}")
-        _expect(before["CarePlan"] == 0, "an invited partner holds no plan")
+        _expect(before["Goal"] == before["CareTeam"] == before["Encounter"] == 0, "an invited partner holds the Task, its focus and the client alone")
         self.cast.servers[RIVERSIDE].edit(task | {"status": "accepted"})
         self.arrives(RIVERSIDE, "CarePlan", self.plan)
         self.arrives(RIVERSIDE, "Goal", self.goal)
@@ -330,10 +330,15 @@ class Story:
         self.cast.say(f"      {TITLES.get(who, who)}: {words}")
 
 
-ASSESSMENT = {"domain": "functional", "title": "Gait, 10 metre walk", "text": "Walks 15 feet with a walker and one person"}
+UCUM = "http://unitsofmeasure.org"
+MEASURE = "Distance walked without help"
+ASSESSMENT = {
+    "kinds": ["survey", "functional-status"], "domain": "functional", "what": MEASURE, "value": 15, "unit": "feet", "unit_code": "[ft_i]",
+    "unit_system": UCUM,
+}  # fmt: skip
 GOAL = {
-    "title": "Walk 50 feet independently within two weeks", "lifecycle": "active", "achievement": "in-progress",
-    "measure": "Distance walked without help", "target": {"value": 50, "unit": "ft"},
+    "title": "Walk 50 feet independently within two weeks", "lifecycle": "active", "achievement": "in-progress", "domain": "mobility",
+    "measure": MEASURE, "target_value": 50, "target_unit": "feet", "target_unit_code": "[ft_i]", "target_unit_system": UCUM,
 }  # fmt: skip
 WHEELCHAIR = {"kind": "wheelchair", "state": "active", "intent": "order"}
 HOME_HEALTH = {"kind": "home-health", "state": "active", "intent": "order", "urgency": "routine"}

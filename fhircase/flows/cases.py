@@ -95,8 +95,8 @@ def index(
             episode = hub.maps.mapping("episode").into(stored.body).doc
             patient = clients.get(Ref("Patient", stored.client or ""))
             client = hub.maps.mapping("client").into(patient.body).doc if patient else {}
-            doc = {"id": stored.id, "client_id": stored.client, "client": client, **episode, "updated": times.instant(stored.effective or stored.updated)}
-            doc["id"] = stored.id
+            shown = {"id": stored.id, "client_id": stored.client, "client": client, "updated": times.instant(stored.effective or stored.updated)}
+            doc = {**episode, **shown}
             if _fits(doc, name=name, birth_date=birth_date, phase=phase, owner=owner):
                 found.append(doc)
     return found, page.next
