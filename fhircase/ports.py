@@ -60,7 +60,8 @@ class Stored:
     @property
     def body(self) -> Resource:
         """A fresh parse; the caller may change it."""
-        return jsontext.loads(self.text)
+        made: Resource = jsontext.loads(self.text)
+        return made
 
 
 @dataclass(frozen=True, slots=True)
