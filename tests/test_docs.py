@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import re
@@ -105,9 +106,9 @@ def test_the_quickstart_does_what_it_says(tmp_path: Path) -> None:
     try:
         said, _ = process.communicate(timeout=100)
     finally:
-        if process.poll() is None:
+        # The group outlives its shell when an example fails.
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
     assert process.returncode == 0, said[-4000:]
     assert "MSA|AA|QS0001" in said
     assert '"resourceType":"CarePlan"' in said
