@@ -158,7 +158,8 @@ class Mapping:
         return tuple(made)
 
     def example(self, value: Any) -> Doc:
-        """A case document of the mapping file (all texts) with its values typed by the fields."""
+        """A case document of the mapping file (all texts) with its values typed by the fields; in a v2 mapping ``null`` stands
+        for what the sender deletes."""
         return _typed(value, self.lines)
 
     def _one_way(self, release: str) -> None:
@@ -187,6 +188,8 @@ def _typed_value(value: Any, line: Line) -> Any:
         return [_typed_value(one, line) for one in value]
     if isinstance(value, dict):
         return _typed(value, line.fields or ())
+    if value == "null" and line.node.get("v2") is not None:
+        return None
     kinds = [path.kind or "text" for path in line.paths] if line.kind == "either" else [line.kind]
     for kind in kinds:
         if kind in ("code", "ref", "group"):

@@ -278,9 +278,14 @@ def _authority(source: Source, run: Run, rep: Rep) -> str | None:
     return run.authorities.system(*(name or None for name in names)) if names[0] or names[1] else None
 
 
+#: Fields of type XPN among those that name a person (HL7 v2.8).
+_XPN = frozenset({("PID", 5), ("PID", 6), ("PID", 9), ("NK1", 2), ("NK1", 30), ("PRD", 2), ("GT1", 3), ("IN1", 16)})
+
+
 def _name(source: Source, run: Run, rep: Rep) -> str | None:
     """A person's name to show: XPN, or XCN where the number comes first."""
-    family, given, middle, suffix, prefix = (1, 2, 3, 4, 5) if source.datatype == "XPN" else (2, 3, 4, 5, 6)
+    plain = source.datatype == "XPN" or (source.segment, source.field) in _XPN
+    family, given, middle, suffix, prefix = (1, 2, 3, 4, 5) if plain else (2, 3, 4, 5, 6)
     text = " ".join(part for n in (prefix, given, middle, family) if (part := rep.get(n)))
     after = rep.get(suffix)
     return (f"{text}, {after}" if text and after else text) or None
@@ -438,14 +443,18 @@ def _picker(line: Line) -> Callable[[Source], Finder] | None:
     """Finds the repetition whose components are as ``pick`` says."""
     if not line.pick:
         return None
-    rules = [(place.component or 1, place.sub or 1, wanted) for place, wanted in line.pick]
+    rules = [(place.field, place.component or 1, place.sub or 1, wanted) for place, wanted in line.pick]
 
     def finder(source: Source) -> Finder:
         def find(run: Run, segment: Seg | None, rep: Rep | None) -> Rep | None:
             segments = [segment] if segment is not None and segment.name == source.segment else run.segments(source.segment)
             for one in segments:
                 for at in one.reps(source.field):
-                    if all((at.get(component, sub) or "") in wanted for component, sub, wanted in rules):
+                    for field, component, sub, wanted in rules:
+                        there = at if field == source.field else next(iter(one.reps(field)), None)
+                        if there is None or (there.get(component, sub) or "") not in wanted:
+                            break
+                    else:
                         return at
             return None
 
