@@ -12,7 +12,7 @@ from fhircase.fhir import checks, jsontext
 from fhircase.flows import commit as commits
 from fhircase.flows.hub import Hub
 from fhircase.flows.talk import etag_in, same_version, updated_in
-from fhircase.flows.terms import Terms
+from fhircase.flows.terms import WHOLE, Terms
 from fhircase.plans.change import Agent, Change, Ref, Resource, Review, Source, Write
 from fhircase.plans.merge import Clash
 from fhircase.plans.partner import Partner
@@ -221,6 +221,8 @@ def _record(
         held = tx.reviews.holds([ref]).get(ref, frozenset())
         after = commits.commit(hub, tx, change, correlation=correlation).stored[ref]
         outcome = "taken"
+        if WHOLE in held and not any(p.severity == "error" for p in checks.check(after.body)):
+            _corrected(hub, tx, after)
         wanted, is_now = shadow.essence(draft.body), shadow.essence(after.body)
         put_back = shadow.differing(wanted, is_now) - held - tx.reviews.holds([ref]).get(ref, frozenset())
         reviews += [_review(partner, after, _clash(e, is_now, found.stored), copy, "widening") for e in sorted(put_back)]
@@ -243,6 +245,16 @@ def _record(
     if _needs(tx, partner, dialect, now, after, link):
         tx.outbox.mark(partner, [(ref, after.client)])
     return outcome
+
+
+def _corrected(hub: Hub, tx: Tx, stored: Stored) -> None:
+    """It broke the checks, was stored as sent, and is now right at its source: nobody needs to look any more."""
+    for item in tx.reviews.list(kind="invalid", client=stored.client, count=200)[0]:
+        if item.review.subject == stored.ref and item.review.holds == WHOLE:
+            tx.reviews.settle(item.id, at=hub.now(), by="hub", resolution={"corrected": stored.version})
+    for partner in tx.partners.all():
+        if partner.base_url and Terms(tx, partner, Dialect.of(partner.dialect), hub.now()).allowed(stored):
+            tx.outbox.mark(partner, [(stored.ref, stored.client)])
 
 
 def _clash(element: str, ours: Resource, theirs: Resource) -> Clash:

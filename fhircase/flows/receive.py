@@ -17,7 +17,7 @@ from fhircase.flows.absorb import Copy, absorb
 from fhircase.flows.deliver import gone_review
 from fhircase.flows.hub import Hub
 from fhircase.flows.talk import Later, Talk, Unsupported, etag_in, etag_of, same_version, updated_in
-from fhircase.flows.terms import Terms
+from fhircase.flows.terms import WHOLE, Terms
 from fhircase.plans.change import Agent, Change, Ref, Resource, Review, Source, Write
 from fhircase.plans.partner import CREATE_ONLY, Partner
 from fhircase.ports import Exchange, Link, PartnerDown, Tx
@@ -320,6 +320,8 @@ class _Poll:
         )
         try:
             checked = commits.check(change, lenient=True)
+            broken = tuple(replace(review, holds=WHOLE) if review.kind == "invalid" else review for review in checked.reviews)
+            checked = replace(checked, reviews=broken)
         except (Invalid, Malformed):
             if alone:
                 self._ignore(client, group[0], ids[0], "invalid", "it cannot be represented here")

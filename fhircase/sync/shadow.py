@@ -65,7 +65,7 @@ def with_part(resource: Resource, element: str, taken: Resource | None) -> Resou
 
 def targets(resource: Resource, base_url: str = "") -> Iterator[Ref]:
     """The local resources that a resource of ours refers to."""
-    for _, reference in refs.references(resource):
+    for reference in _references(resource, []):
         found = refs.literal(reference.get("reference"), base_url)
         if found is not None and not found.base:
             yield Ref(found.type, found.id)
@@ -274,7 +274,7 @@ def _restored(reference: Resource, logical: Mapping[tuple[Any, Any], Resource]) 
 
 def _logical(ours: Resource) -> dict[tuple[Any, Any], Resource]:
     found: dict[tuple[Any, Any], Resource] = {}
-    for _, reference in refs.references(ours):
+    for reference in _references(ours, []):
         target = refs.literal(reference.get("reference"))
         if target is None or target.base:
             continue
@@ -282,6 +282,21 @@ def _logical(ours: Resource) -> dict[tuple[Any, Any], Resource]:
         identifier = reference.get("identifier")
         if isinstance(identifier, dict) and identifier.get("value"):
             found[(identifier.get("system"), identifier.get("value"))] = reference
+    return found
+
+
+def _references(item: Any, found: list[Resource]) -> list[Resource]:
+    """As ``fhir.refs.references`` finds the literal ones, without their paths: this runs for every resource that is sent."""
+    if isinstance(item, dict):
+        if isinstance(item.get("reference"), str):
+            found.append(item)
+        for value in item.values():
+            if isinstance(value, dict | list):
+                _references(value, found)
+    else:
+        for value in item:
+            if isinstance(value, dict | list):
+                _references(value, found)
     return found
 
 

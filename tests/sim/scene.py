@@ -26,8 +26,18 @@ class Scene:
     """``servers`` by partner name. Dialects are what a probe would have found, as JSON."""
 
     def __init__(
-        self, store: Any, servers: Mapping[str, FhirServer], clock: FrozenClock, *,
-        client: str = CLIENT, case: str = CASE, dialects: Mapping[str, Mapping[str, Any]] | None = None, send: tuple[str, ...] = TYPES, take: tuple[str, ...] | None = None, width: int = 8, policy: Policy | None = None,
+        self,
+        store: Any,
+        servers: Mapping[str, FhirServer],
+        clock: FrozenClock,
+        *,
+        client: str = CLIENT,
+        case: str = CASE,
+        dialects: Mapping[str, Mapping[str, Any]] | None = None,
+        send: tuple[str, ...] = TYPES,
+        take: tuple[str, ...] | None = None,
+        width: int = 8,
+        policy: Policy | None = None,
     ) -> None:
         self.clock, self.servers, self.client, self.case = clock, servers, client, case
         self.gateway: Callable[[Partner], Gateway] = lambda partner: servers[partner.name]

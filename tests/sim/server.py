@@ -98,7 +98,13 @@ class FhirServer:
     # ---------------------------------------------------------------- the gateway
 
     def request(
-        self, method: str, path: str, *, body: Resource | None = None, headers: Mapping[str, str] | None = None, params: Sequence[tuple[str, str]] = (),
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Resource | None = None,
+        headers: Mapping[str, str] | None = None,
+        params: Sequence[tuple[str, str]] = (),
     ) -> Reply:
         if self.before is not None:
             self.before(method)
@@ -122,7 +128,9 @@ class FhirServer:
         if method == "GET" and len(parts) == 3:
             return self._history(parts[0], parts[1])
         if body is not None and body.get("resourceType") in self.refuses:
-            return Reply(422, {"resourceType": "OperationOutcome", "issue": [{"severity": "error", "code": "business-rule", "expression": ["Goal"]}]})
+            return Reply(
+                422, {"resourceType": "OperationOutcome", "issue": [{"severity": "error", "code": "business-rule", "expression": ["Goal"]}]}
+            )
         if body is not None and self.checks_references and self._dangling(body):
             return Reply(400, {"resourceType": "OperationOutcome", "issue": [{"severity": "error", "code": "processing"}]})
         if method == "POST":
@@ -227,7 +235,9 @@ class FhirServer:
         start = int(asked.get("_offset", 0))
         count = min(int(asked.get("_count", self.page)), self.page)
         some = found[start : start + count]
-        bundle = self._bundle("searchset", [self._shown([r for r in self.rows[(type_, i)] if r.visible <= self.now()][-1]) for _, i in some])
+        bundle = self._bundle(
+            "searchset", [self._shown([r for r in self.rows[(type_, i)] if r.visible <= self.now()][-1]) for _, i in some]
+        )
         if start + count < len(found):
             rest = "&".join(f"{k}={v}" for k, v in params if k != "_offset")
             bundle["link"] = [{"relation": "next", "url": f"{self.base_url}/{type_}?{rest}&_offset={start + count}"}]

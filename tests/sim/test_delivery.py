@@ -83,14 +83,22 @@ def test_the_hubs_identifier_is_on_the_copy_and_not_on_ours(make: Callable[..., 
     scene = make()
     scene.write(goal(identifier=[{"system": "urn:x", "value": "1"}]))
     scene.deliver()
-    assert scene.theirs("rehab", GOAL)["identifier"] == [{"system": "urn:x", "value": "1"}, {"system": "urn:fhircase:id", "value": "Goal/g1"}]
+    assert scene.theirs("rehab", GOAL)["identifier"] == [
+        {"system": "urn:x", "value": "1"},
+        {"system": "urn:fhircase:id", "value": "Goal/g1"},
+    ]
     assert scene.ours(GOAL)["identifier"] == [{"system": "urn:x", "value": "1"}]
 
 
 def test_a_client_that_is_there_is_found_by_its_number_and_never_updated(make: Callable[..., Scene]) -> None:
     scene = make()
     there = scene.servers["rehab"].add(
-        {"resourceType": "Patient", "identifier": [{"system": "http://hospital.example/mrn", "value": "client"}], "birthDate": "1950-02-03", "gender": "male"}
+        {
+            "resourceType": "Patient",
+            "identifier": [{"system": "http://hospital.example/mrn", "value": "client"}],
+            "birthDate": "1950-02-03",
+            "gender": "male",
+        }
     )
     scene.deliver()
     scene.edit(Ref("Patient", "client"), gender="female")
@@ -104,7 +112,9 @@ def test_a_client_that_is_there_is_found_by_its_number_and_never_updated(make: C
 def test_two_records_of_one_number_ask_a_person_and_nothing_is_created(make: Callable[..., Scene]) -> None:
     scene = make()
     for _ in range(2):
-        scene.servers["rehab"].add({"resourceType": "Patient", "identifier": [{"system": "http://hospital.example/mrn", "value": "client"}]})
+        scene.servers["rehab"].add(
+            {"resourceType": "Patient", "identifier": [{"system": "http://hospital.example/mrn", "value": "client"}]}
+        )
     scene.deliver()
     assert [review.subject for review in scene.reviews("identity")] == [Ref("Patient", "client")]
     assert journal(scene, "Patient") == []
@@ -120,7 +130,9 @@ def test_another_birth_date_under_the_same_number_asks_a_person(make: Callable[.
 
 
 @pytest.mark.parametrize(("choose_ids", "dialect", "verb"), [(True, {"ids": "any"}, "PUT"), (False, {"ids": "none"}, "POST")])
-def test_a_server_without_conditional_create_gets_the_next_rung(make: Callable[..., Scene], choose_ids: bool, dialect: dict[str, Any], verb: str) -> None:
+def test_a_server_without_conditional_create_gets_the_next_rung(
+    make: Callable[..., Scene], choose_ids: bool, dialect: dict[str, Any], verb: str
+) -> None:
     scene = make(dialect, conditional=frozenset({"Patient"}), choose_ids=choose_ids)
     scene.write(goal())
     scene.deliver()
@@ -274,7 +286,9 @@ def test_a_partner_that_has_left_the_team_is_not_pushed(make: Callable[..., Scen
     scene = make()
     scene.deliver()
     team = Ref("CareTeam", "team-case")
-    scene.edit(team, participant=[{"member": {"reference": "Organization/org-rehab"}, "period": {"start": "2026-01-01", "end": "2026-01-02"}}])
+    scene.edit(
+        team, participant=[{"member": {"reference": "Organization/org-rehab"}, "period": {"start": "2026-01-01", "end": "2026-01-02"}}]
+    )
     scene.write(goal())
     scene.settle()
     assert scene.servers["rehab"].held("Goal") == {}

@@ -53,7 +53,13 @@ class Careless:
         self._server, self._without = server, without
 
     def request(
-        self, method: str, path: str, *, body: Resource | None = None, headers: Mapping[str, str] | None = None, params: Sequence[tuple[str, str]] = (),
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Resource | None = None,
+        headers: Mapping[str, str] | None = None,
+        params: Sequence[tuple[str, str]] = (),
     ) -> Reply:
         kept = {name: value for name, value in (headers or {}).items() if name not in self._without}
         return self._server.request(method, path, body=body, headers=kept, params=params)
@@ -78,7 +84,8 @@ class World:
             "home": {"skew": 200, "drops": {"Goal": ("note",)}, "answers_body": False},
         }
         self.servers = {
-            name: server(name, self.clock, late=self._late, before=self._before(name), after=self._after, **how) for name, how in odd.items()
+            name: server(name, self.clock, late=self._late, before=self._before(name), after=self._after, **how)
+            for name, how in odd.items()
         }
         policy = Policy(lease_ms=LEASE_S * 1000, poll_overlap_s=0 if "overlap" in off else 60, retry_first_ms=500, retry_max_ms=4000)
         self.scene = Scene(
