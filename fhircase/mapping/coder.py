@@ -13,7 +13,7 @@ Json = dict[str, Any]
 class Coder:
     """``shape``: ``code``, ``Coding`` or ``CodeableConcept``. ``groups``: those of the map that speak of this element."""
 
-    __slots__ = ("codes", "shape", "groups", "_forward", "_back", "_pairs", "_open", "_systems")
+    __slots__ = ("codes", "shape", "groups", "_forward", "_back", "_written", "_pairs", "_open", "_systems")
 
     def __init__(self, codes: Codes, shape: str, groups: Sequence[Group]) -> None:
         self.codes = codes
@@ -31,6 +31,7 @@ class Coder:
                     self._forward[word] = (*known, target)
             for code, word in group.back.items():
                 self._back.setdefault((group.target, code), word)
+        self._written = frozenset((group.target, target.code) for group in groups for target, _ in group.rows.values())
         loose: dict[frozenset[tuple[str, str]], str] = {}
         for word, targets in self._forward.items():
             if len(targets) > 1:
@@ -131,7 +132,7 @@ class Coder:
         """True when the table knows this coding."""
         return type(coding) is dict and type(coding.get("code")) is str and (
             (coding.get("system", ""), coding["code"]) in self._back
-            or any(target.code == coding["code"] for group in self.groups if group.target == coding.get("system", "") for target, _ in group.rows.values())
+            or (coding.get("system", ""), coding["code"]) in self._written
             or self.word(coding.get("system", ""), coding["code"]) is not None
         )  # fmt: skip
 

@@ -281,7 +281,11 @@ def _single(path: Path, item: Item, name: str) -> tuple[Any, Any, Any, Any]:
     rivals: tuple[str, ...] = ()
     if path.choice:
         owner = path.element.path.rpartition(".")[0]
-        types = definitions.children(owner)[path.choice].types if owner in ("",) or path.choice in definitions.children(owner) else path.element.types
+        types = (
+            definitions.children(owner)[path.choice].types
+            if owner in ("",) or path.choice in definitions.children(owner)
+            else path.element.types
+        )
         rivals = tuple(k for t in types if (k := definitions.choice_key(path.choice, t)) != key)
     read, fresh, update = item.read, item.fresh, item.update
     if last.many:
@@ -361,7 +365,7 @@ def _first(path: Path, item: Item, name: str) -> tuple[Any, Any, Any, Any]:
         holder = find(node)
         if holder is None:
             return None
-        items = holder.get(key)
+        items: list[Any] = holder.get(key) or []
         index = at(items)
         return None if index is None else read(items[index], problems, name)
 
@@ -372,26 +376,26 @@ def _first(path: Path, item: Item, name: str) -> tuple[Any, Any, Any, Any]:
 
     def edit(node: Json, value: Any, before: Any, problems: Problems, partial: bool) -> None:
         holder = find(node)
-        items = None if holder is None else holder.get(key)
+        items: list[Any] = (holder or {}).get(key) or []
         index = at(items)
         if index is None:
             put(node, value, problems)
             return
-        element = update(items[index], value, before, problems, name)  # type: ignore[index]
+        element = update(items[index], value, before, problems, name)
         if element is not None:
-            items[index] = element  # type: ignore[index]
+            items[index] = element
 
     def drop(node: Json) -> None:
         holder = find(node)
         if holder is None:
             return
-        items = holder.get(key)
+        items: list[Any] = holder.get(key) or []
         while (index := at(items)) is not None:
             del items[index]
             if not coded:
                 holder.pop("_" + key, None)
                 break
-        if items == []:
+        if key in holder and items == []:
             del holder[key]
             prune(node, above)
 
@@ -446,10 +450,10 @@ def _list(path: Path, item: Item, name: str, skip: Skip | None) -> tuple[Any, An
         others = deque(index for index, old in enumerate(olds) if old is None)
         for word, element in made:
             kept = pool.get(word)
-            index = kept.popleft() if kept else None
-            while others and index is not None and others[0] < index:
+            found = kept.popleft() if kept else None
+            while others and found is not None and others[0] < found:
                 result.append(items[others.popleft()])
-            result.append(element if index is None else items[index])
+            result.append(element if found is None else items[found])
         result.extend(items[index] for index in others)
         if result:
             target = make(node)
@@ -573,13 +577,23 @@ def _several(line: Line) -> tuple[Any, Any, Any, Any]:
 
     def put(node: Json, value: Any, problems: Problems) -> None:
         for at, (_, write, _, _) in enumerate(ways[:written]):
-            if line.codes is not None and written > 1 and not line.coders[at].targets(value) and any(c.targets(value) for c in line.coders[:written]):
+            if (
+                line.codes is not None
+                and written > 1
+                and not line.coders[at].targets(value)
+                and any(c.targets(value) for c in line.coders[:written])
+            ):
                 continue
             write(node, value, problems)
 
     def edit(node: Json, value: Any, before: Any, problems: Problems, partial: bool) -> None:
         for at, (read, _, change, remove) in enumerate(ways[:written]):
-            if line.codes is not None and written > 1 and not line.coders[at].targets(value) and any(c.targets(value) for c in line.coders[:written]):
+            if (
+                line.codes is not None
+                and written > 1
+                and not line.coders[at].targets(value)
+                and any(c.targets(value) for c in line.coders[:written])
+            ):
                 remove(node)
                 continue
             change(node, value, read(node, []), problems, partial)
@@ -960,7 +974,11 @@ def _owned(path: Path, line: Line, siblings: Sequence[Line]) -> Skip | None:
         if other is line:
             continue
         for there in (*other.paths, *other.alsoread):
-            if len(there.hops) >= depth and [h.key for h in there.hops[:depth]] == [h.key for h in path.hops] and there.hops[depth - 1].fixed:
+            if (
+                len(there.hops) >= depth
+                and [h.key for h in there.hops[:depth]] == [h.key for h in path.hops]
+                and there.hops[depth - 1].fixed
+            ):
                 owned.append(there.hops[depth - 1].fixed)
     if not owned:
         return None

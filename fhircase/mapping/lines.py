@@ -10,15 +10,33 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fhircase.mapping import definitions, paths
-from fhircase.mapping.codes import Codes, Group
 from fhircase.mapping.coder import Coder
+from fhircase.mapping.codes import Codes, Group
 from fhircase.mapping.mistakes import Mistake, likely, some
 from fhircase.mapping.paths import BadPath, Path
 from fhircase.mapping.values import MUST, typed
 from fhircase.mapping.yamltext import Node
 
 FILE_KEYS = ("mapping", "extends", "about", "case", "fhir", "v2", "always", "fields", "examples")
-LINE_KEYS = ("fhir", "v2", "codes", "ref", "use", "many", "fields", "key", "need", "else", "only", "pick", "as", "when", "unless", "alsoread", "why")
+LINE_KEYS = (
+    "fhir",
+    "v2",
+    "codes",
+    "ref",
+    "use",
+    "many",
+    "fields",
+    "key",
+    "need",
+    "else",
+    "only",
+    "pick",
+    "as",
+    "when",
+    "unless",
+    "alsoread",
+    "why",
+)
 FHIR_KEYS = frozenset(LINE_KEYS) - {"v2", "pick", "unless"}
 V2_KEYS = frozenset(LINE_KEYS) - {"fhir", "ref", "key", "only", "alsoread"}
 AS_V2 = ("text", "date", "dateTime", "number", "boolean", "authority", "name", "contact", "place", "time-of-birth")
@@ -130,10 +148,14 @@ def _fhir_line(name: str, node: Node, fields: Node, type_: str, tables: Tables, 
     if len(lines_paths) != len(texts) or not lines_paths:
         return None
     extra = node.get("alsoread")
-    also = [path for text in (extra.texts() or []) if (path := _path(text, extra, type_, shown, targets, tables))] if extra is not None else []
+    also = (
+        [path for text in (extra.texts() or []) if (path := _path(text, extra, type_, shown, targets, tables))] if extra is not None else []
+    )
     many, need = yes(node.get("many"), tables), yes(node.get("need"), tables)
     first = lines_paths[0]
-    alternatives = len(lines_paths) > 1 and all(p.choice and p.choice == first.choice and p.hops[:-1] == first.hops[:-1] for p in lines_paths)
+    alternatives = len(lines_paths) > 1 and all(
+        p.choice and p.choice == first.choice and p.hops[:-1] == first.hops[:-1] for p in lines_paths
+    )
     line = Line(
         name, node, tuple(lines_paths), alternatives, tuple(also), many=many, need=need,
         use=_text(node.get("use"), tables), why=(node.get("why") or node).text or "",
@@ -281,15 +303,16 @@ def _coded(line: Line, node_codes: Node, node: Node, fields: Node, tables: Table
                 for word, (target, _) in group.rows.items():
                     if target.code not in allowed:
                         good = False
-                        what = f"codes/{name}.json: '{word}' -> '{target.code}' is not a code of {path.element.path} ({some(allowed)}){likely(target.code, allowed)}"
+                        place = f"{path.element.path} ({some(allowed)}){likely(target.code, allowed)}"
+                        what = f"codes/{name}.json: '{word}' -> '{target.code}' is not a code of {place}"
                         wrong(node_codes.mistake(what))
     if line.only is None and good:
         together = chosen[0] if len(line.paths) == 1 else tuple(dict.fromkeys(g for at in range(len(line.paths)) for g in chosen[at]))
-        for words, target in _clashes(together):
+        for words, lost in _clashes(together):
             good = False
             wrong(
                 node_codes.mistake(
-                    f"codes/{name}.json: {' and '.join(repr(w) for w in words)} both become {target!r}; on the way back nobody can tell "
+                    f"codes/{name}.json: {' and '.join(repr(w) for w in words)} both become {lost!r}; on the way back nobody can tell "
                     "which. Mark all but one 'wider', or say only: in or only: out"
                 )
             )
@@ -322,7 +345,11 @@ def _default(line: Line, node: Node, tables: Tables) -> Line:
     if line.kind == "code":
         if not any(coder.targets(default.text) for coder in line.coders):
             known = line.codes.sources() if line.codes is not None else []
-            tables.mistakes.append(default.mistake(f"'{default.text}' is not in codes/{line.codes.name if line.codes else ''}.json{likely(default.text, known)}"))
+            tables.mistakes.append(
+                default.mistake(
+                    f"'{default.text}' is not in codes/{line.codes.name if line.codes else ''}.json{likely(default.text, known)}"
+                )
+            )
         return replace(line, default=default.text)
     value = typed(default.text, line.kind) if line.kind in MUST else default.text
     if value is None:
@@ -330,7 +357,9 @@ def _default(line: Line, node: Node, tables: Tables) -> Line:
         return line
     codes = line.paths[0].element.codes
     if codes and value not in codes:
-        tables.mistakes.append(default.mistake(f"'{value}' is not a code of {line.paths[0].element.path} ({some(codes)}){likely(str(value), codes)}"))
+        tables.mistakes.append(
+            default.mistake(f"'{value}' is not a code of {line.paths[0].element.path} ({some(codes)}){likely(str(value), codes)}")
+        )
     return replace(line, default=value)
 
 
@@ -352,12 +381,26 @@ def _required(fields: Node, type_: str, lines: list[Line], always: frozenset[str
         parts = sum(count for key, count in written.items() if key == name or (element.choice and key.startswith(name)))
         if not element.needed or name in always or name in sure or parts > 1 or (len(given) != len(lines) and not parts):
             continue
-        tables.mistakes.append(fields.mistake(f"{shown}.{name} is required by FHIR but no field with 'need: yes' or 'else', nor 'always', writes it"))
+        tables.mistakes.append(
+            fields.mistake(f"{shown}.{name} is required by FHIR but no field with 'need: yes' or 'else', nor 'always', writes it")
+        )
 
 
 def _twice(fields: Node, lines: list[Line], tables: Tables) -> None:
-    """Two case fields that write one place would overwrite each other."""
+    """Two case fields that write one place would overwrite each other; "the first entry" of a list whose entries other
+    lines name by where() would be one of theirs."""
     seen: dict[str, str] = {}
+    named = {(path.hops[at].key, at): line.name for line in lines for path in line.paths for at, hop in enumerate(path.hops) if hop.fixed}
+    for line in lines:
+        for path in line.paths:
+            for at, hop in enumerate(path.hops[:-1]):
+                other = named.get((hop.key, at))
+                if hop.many and not hop.fixed and other is not None and other != line.name:
+                    what = (
+                        f"'{path.text}' takes the first entry of a list whose entries '{other}' names by where(): "
+                        "name yours by where(), or take the list with 'fields'"
+                    )
+                    tables.mistakes.append(fields.mistake(what, line.name))
     for line in lines:
         if line.only == "in" or line.kind == "group":
             continue
@@ -447,7 +490,9 @@ def always_members(node: Node | None, type_: str, tables: Tables) -> list[tuple[
             if one is None:
                 tables.mistakes.append(value.mistake(f"'{written}' is not {MUST[path.kind]}"))
             elif allowed and one not in allowed:
-                tables.mistakes.append(value.mistake(f"'{one}' is not a code of {path.element.path} ({some(allowed)}){likely(str(one), allowed)}"))
+                tables.mistakes.append(
+                    value.mistake(f"'{one}' is not a code of {path.element.path} ({some(allowed)}){likely(str(one), allowed)}")
+                )
         made.append((path, values if path.whole else values[0]))
     return made
 
@@ -499,7 +544,9 @@ def _v2_line(name: str, node: Node, fields: Node, tables: Tables, like: Line | N
         return None
     line = Line(name, node, sources=sources, many=yes(node.get("many"), tables), need=yes(node.get("need"), tables),
                 why=(node.get("why") or node).text or "")  # fmt: skip
-    line = replace(line, pick=_match(node.get("pick"), tables), when=_match(node.get("when"), tables), unless=_match(node.get("unless"), tables))
+    line = replace(
+        line, pick=_match(node.get("pick"), tables), when=_match(node.get("when"), tables), unless=_match(node.get("unless"), tables)
+    )
     inner = node.get("fields")
     if inner is not None:
         used, name_used = (like.fields if like is not None else None), use
@@ -522,7 +569,9 @@ def _v2_line(name: str, node: Node, fields: Node, tables: Tables, like: Line | N
         if len(kinds) > 1:
             wrong(node.mistake("name either segments or fields, not both", "v2"))
             return None
-        return replace(line, fields=v2_lines(inner, tables, used=used, use=name_used, within=next(iter(kinds), within)), kind="group", use=named)
+        return replace(
+            line, fields=v2_lines(inner, tables, used=used, use=name_used, within=next(iter(kinds), within)), kind="group", use=named
+        )
     if not sources and node.get("else") is None:
         if good:
             wrong(fields.mistake("has neither 'v2' nor 'else'", name))
@@ -537,12 +586,12 @@ def _v2_line(name: str, node: Node, fields: Node, tables: Tables, like: Line | N
         wrong(node.mistake("say 'as' once, or once per place", "as"))
         return None
     for place in sources:
-        for one in place if isinstance(place, dict) else (place,):
-            if one.segment and not one.field and not isinstance(place, dict):
-                wrong(node.mistake(f"'{one}' is a whole segment: name a field of it", "v2"))
+        for spot in place if isinstance(place, dict) else (place,):
+            if spot.segment and not spot.field and not isinstance(place, dict):
+                wrong(node.mistake(f"'{spot}' is a whole segment: name a field of it", "v2"))
                 return None
-            if one.datatype and within != "datatype":
-                wrong(node.mistake(f"'{one}' is a place within a repetition: it belongs into a list over a field", "v2"))
+            if spot.datatype and within != "datatype":
+                wrong(node.mistake(f"'{spot}' is a place within a repetition: it belongs into a list over a field", "v2"))
                 return None
     codes = node.get("codes")
     table = None
@@ -555,7 +604,12 @@ def _v2_line(name: str, node: Node, fields: Node, tables: Tables, like: Line | N
             for group in table.groups:
                 for code, (target, _) in group.rows.items():
                     if not any(coder.targets(target.code) for coder in like.coders):
-                        wrong(codes.mistake(f"codes/{codes.text}.json: '{code}' -> '{target.code}' is not a word of codes/{like.codes.name if like.codes else ''}.json"))
+                        wrong(
+                            codes.mistake(
+                                f"codes/{codes.text}.json: '{code}' -> '{target.code}' is not a word of "
+                                f"codes/{like.codes.name if like.codes else ''}.json"
+                            )
+                        )
     kind = like.kind if like is not None else {"number": "number", "boolean": "boolean"}.get(kinds_[0], "text")
     default: Any = None
     given = node.get("else")
@@ -610,4 +664,3 @@ def _match(node: Node | None, tables: Tables) -> tuple[tuple[Source, frozenset[s
             continue
         made.append((place, frozenset(wanted)))
     return tuple(made)
-

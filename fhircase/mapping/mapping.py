@@ -174,7 +174,7 @@ def _set(node: Resource, path: Path, value: Any) -> None:
     maker(above)(node)[last.key] = value
 
 
-def _typed(value: Any, lines: Sequence[Line]) -> Any:
+def _typed(value: Any, lines: Sequence[Line]) -> Doc:
     by_name = {line.name: line for line in lines}
     made = {}
     for name, one in value.items():

@@ -1,7 +1,7 @@
 """All mappings of a folder, loaded and checked at once.
 
-    mappings/*.yaml            mappings            mappings/codes/*.json       code tables (ConceptMap)
-    mappings/templates/*.yaml  what is proposed    mappings/sites/<site>/…     what differs at one site (same layout)
+mappings/*.yaml            mappings            mappings/codes/*.json       code tables (ConceptMap)
+mappings/templates/*.yaml  what is proposed    mappings/sites/<site>/…     what differs at one site (same layout)
 """
 
 from __future__ import annotations
@@ -267,7 +267,8 @@ def _laid(below: Node, above: Node, mistakes: list[Mistake]) -> Node:
             value.pop(name, None)
             continue
         old = value.get(name)
-        if old is not None and isinstance(old.value, dict) and isinstance(node.value, dict) and "fields" in node.value and "fhir" not in node.value and "v2" not in node.value:  # fmt: skip
+        both = old is not None and isinstance(old.value, dict) and isinstance(node.value, dict)
+        if both and old is not None and "fields" in node.value and "fhir" not in node.value and "v2" not in node.value:
             inner = old.get("fields")
             merged = {**old.value, **node.value}
             if inner is not None:
@@ -312,7 +313,11 @@ def _examples(node: Node, mapping: Mapping, site: _Site, mistakes: list[Mistake]
 
 def _read_templates(folder: Any, base: _Site, mistakes: list[Mistake]) -> dict[tuple[str, str], Template]:
     made: dict[tuple[str, str], Template] = {}
-    routes = {target.code for group in base.codes["discharge-route"].groups for target, _ in group.rows.values()} if "discharge-route" in base.codes else set()
+    routes = (
+        {target.code for group in base.codes["discharge-route"].groups for target, _ in group.rows.values()}
+        if "discharge-route" in base.codes
+        else set()
+    )
     for file in _files(folder.joinpath("templates"), ".yaml"):
         shown = f"mappings/templates/{file.name}"
         text = _text(file, shown, mistakes)
@@ -399,7 +404,11 @@ def show(name: str, site: str | None = None, path: Path | str | None = None) -> 
 
     def told(these: Sequence[Line], indent: str) -> None:
         for line in these:
-            where = line.paths[0].text if line.paths else ", ".join(str(one) if not isinstance(one, dict) else " / ".join(map(str, one)) for one in line.sources)
+            where = (
+                line.paths[0].text
+                if line.paths
+                else ", ".join(str(one) if not isinstance(one, dict) else " / ".join(map(str, one)) for one in line.sources)
+            )
             extra = [f"codes {line.codes.name}"] if line.codes else []
             extra += [f"ref {', '.join(line.ref)}"] if line.ref else []
             extra += ["need"] if line.need else []

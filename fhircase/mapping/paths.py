@@ -7,6 +7,7 @@ joined by dots, below the resource type (or the element of the enclosing group).
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fhircase.mapping import definitions
@@ -66,7 +67,7 @@ def resolve(text: str, type_: str, name: str = "", targets: tuple[str, ...] = ()
     shown = name or type_
     for at, (step, tail) in enumerate(steps):
         if step.startswith("extension('"):
-            known: dict[str, Element] = {"extension": Element(f"{shown}.extension", ("Extension",), False, True, (), None)}
+            known: Mapping[str, Element] = {"extension": Element(f"{shown}.extension", ("Extension",), False, True, (), None)}
             plain, fixed = "extension", [("url", step[11:-2])]
         else:
             known, plain, fixed = definitions.children(here), step, []
@@ -132,7 +133,9 @@ def _steps(text: str) -> list[tuple[str, str]]:
     while at < len(text):
         found = _STEP.match(text, at)
         if found is None or found.end() == at:
-            raise BadPath(f"'{text}': cannot be read from column {at + 1} on; a path is names, [n], ofType(), where(a='x'), extension('url')")
+            raise BadPath(
+                f"'{text}': cannot be read from column {at + 1} on; a path is names, [n], ofType(), where(a='x'), extension('url')"
+            )
         tail = found["tail"]
         if _TAIL.sub("", tail):
             raise BadPath(f"'{text}': cannot be read: '{tail}'")

@@ -258,7 +258,9 @@ def _convert(run: Run, as_: str, text: str, rep: Rep, part: str) -> tuple[Any, s
             return ABSENT, text
         return value, None
     if as_ == "boolean":
-        said = {"y": True, "yes": True, "true": True, "1": True, "n": False, "no": False, "false": False, "0": False}.get(text.strip().lower())
+        said = {"y": True, "yes": True, "true": True, "1": True, "n": False, "no": False, "false": False, "0": False}.get(
+            text.strip().lower()
+        )
         if said is None:
             run.tell("is neither Y nor N", f"{rep}{part}", "use table 0136", "value")
             return ABSENT, text
@@ -531,7 +533,9 @@ class V2Scope:
                 within.append(((source.component or 1) - 1, line.name, _part(source), rows, read))
             else:
                 simple = plain and source.component < 2 and source.sub < 2
-                fields.setdefault(source.segment, []).append((source.field, line.name, f"-{source.field}{_part(source)}", rows, read, simple))
+                fields.setdefault(source.segment, []).append(
+                    (source.field, line.name, f"-{source.field}{_part(source)}", rows, read, simple)
+                )
         self._within = tuple(sorted(within, key=lambda one: one[0]))
         self._fields = tuple((name, tuple(sorted(found, key=lambda one: one[0]))) for name, found in fields.items())
         self._others = tuple(others)
