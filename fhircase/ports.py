@@ -67,7 +67,7 @@ class Stored:
 @dataclass(frozen=True, slots=True)
 class Record:
     """One version to be written by ``Plans.save``. ``text`` carries the stamp already; ``index`` replaces all index
-    rows of the resource; ``claims`` replaces its claims (Conflict if another resource holds one)."""
+    rows of the resource; ``claims`` replaces its claims (Conflict if another resource holds one), None keeps them."""
 
     type: str
     id: str
@@ -81,7 +81,7 @@ class Record:
     method: str
     sensitive: bool = False
     index: Sequence[IndexValue] = ()
-    claims: Sequence[tuple[str, str]] = ()
+    claims: Sequence[tuple[str, str]] | None = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -197,7 +197,7 @@ class Story:
         seen_at = self.cast.hub.get(f"/fhir/CarePlan/{self.plan}")["meta"]["lastUpdated"]
         theirs = self.arrives(HOMEWARD, "Task", task["id"])
         self.cast.servers[HOMEWARD].edit(theirs | {"status": "accepted"})
-        bundle = wait_for("Homeward's poll to show the plan", lambda: _nonempty(poller.get(poll.replace(since, seen_at))), self.cast.patience)
+        bundle = wait_for("Homeward's poll to show the plan", lambda: _with_goals(poller.get(poll.replace(since, seen_at))), self.cast.patience)
         modes = [e["search"]["mode"] for e in bundle["entry"]]
         self.told("hub", f"Homeward polls from {seen_at}: {modes.count('match')} plan, {modes.count('include')} goals")
         self.arrives(HOMEWARD, "Goal", self.goal)
@@ -357,8 +357,8 @@ def _counts(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{number} {type_}" for type_, number in counts.items())
 
 
-def _nonempty(bundle: Resource) -> Resource | None:
-    return bundle if bundle.get("entry") else None
+def _with_goals(bundle: Resource) -> Resource | None:
+    return bundle if any(e["resource"]["resourceType"] == "Goal" for e in bundle.get("entry", ())) else None
 
 
 def _achieved(goal: Resource) -> bool:

@@ -96,7 +96,7 @@ def commit(hub: Hub, tx: Tx, change: Change, *, key: str | None = None, correlat
     changed = [draft for draft in drafts if _differs(draft)]
     unchanged = frozenset(draft.write.ref for draft in drafts) - {draft.write.ref for draft in changed}
     stored = {draft.write.ref: draft.before for draft in drafts if draft.before is not None}
-    if not changed and not reviews and not change.grants:
+    if not changed and not reviews and not change.grants and not change.settles:
         return Committed(None, stored, (), unchanged)
 
     partners = tx.partners.all() if changed or change.grants else ()
@@ -107,7 +107,7 @@ def commit(hub: Hub, tx: Tx, change: Change, *, key: str | None = None, correlat
     place = tx.plans.stamp(now) if changed or new_grants or joined else None
     opened = [tx.reviews.open(review, id=hub.ids.new(), at=now, message=message) for review in reviews]
     if place is not None:
-        records = [_record(draft, place) for draft in changed]
+        records = [_record(draft, place, hub.policy.base_url + "/fhir") for draft in changed]
         if records:
             records.append(_provenance(hub, change, changed, partners, place))
             tx.plans.save(place, records)
@@ -123,6 +123,7 @@ def commit(hub: Hub, tx: Tx, change: Change, *, key: str | None = None, correlat
         grants=new_grants,
         reviews=reviews,
         review_ids=opened,
+        settled=change.settles,
         seq=place.seq if place else 0,
         at=place.at if place else now,
         partner=change.agent.partner,
@@ -253,7 +254,7 @@ def _same(one: object, other: object) -> bool:
     return one == other
 
 
-def _record(draft: Draft, place: Stamp) -> Record:
+def _record(draft: Draft, place: Stamp, base_url: str) -> Record:
     write, before = draft.write, draft.before
     version = 1 if before is None else before.version + 1
     method = "DELETE" if draft.body is None else "POST" if before is None else "PUT"
@@ -271,8 +272,8 @@ def _record(draft: Draft, place: Stamp) -> Record:
         mark=mark,
         method=method,
         sensitive=draft.sensitive,
-        index=() if draft.body is None else index.extract({**body, "id": write.id}),
-        claims=() if draft.body is None else write.claims,
+        index=() if draft.body is None else index.extract({**body, "id": write.id}, base_url=base_url),
+        claims=() if draft.body is None else write.claims or (None if before is not None else ()),
     )
 
 

@@ -34,7 +34,8 @@ def take_over(team: Resource, task: Resource, *, at: int, handover_days: int) ->
     participants = made.setdefault("participant", [])
     last = times.instant(at + handover_days * DAY)
     if not any(_member(p) == owner and not _ended(p, at) for p in participants):
-        participants.append({"member": {"reference": owner}, "period": {"start": times.instant(at)}})
+        role = [{"coding": [{"system": "urn:fhircase:codes:team-role", "code": "receiving-setting"}]}]
+        participants.append({"role": role, "member": {"reference": owner}, "period": {"start": times.instant(at)}})
     for participant in participants:
         if _member(participant) == owner and not _ended(participant, at):
             participant.get("period", {}).pop("end", None)

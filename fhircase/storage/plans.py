@@ -72,7 +72,7 @@ class SqlPlans:
         """Ordered by effective time, oldest first, unless the query sorts: so a caller that pages while others write,
         and goes on later from the last time it saw, misses nothing. Raises Malformed for a cursor of another search,
         Invalid for a modifier that the store does not know, TooLarge when over 1,000 resources would be included."""
-        return Search(viewer, query).page(self._session)
+        return Search(self._session, viewer, query).page()
 
     def history(
         self,
@@ -106,6 +106,9 @@ class SqlPlans:
         if since is not None:
             where.append(f"{effective} >= ?")
             args.append(rows.within(since))
+            if seen != "0":  # spares the versions of what has neither changed nor appeared since
+                where.append(f"(r.updated >= ? OR {seen} >= ?)")
+                args += [rows.within(since), rows.within(since)]
         if at is not None:
             following = "(SELECT min(n.updated) FROM version n WHERE n.rid = v.rid AND n.version > v.version)"
             where.append(f"{effective} < ? AND GREATEST(coalesce({following}, {FOREVER}), {seen}) > GREATEST({effective}, ?)")
@@ -122,8 +125,8 @@ class SqlPlans:
             where.append(f"({effective} < ? OR ({effective} = ? AND v.vid < ?))")
             args += [time, time, vid]
         got = self._session.all(
-            f"{opening}SELECT {rows.columns(effective)} FROM {source}{_where(where)} ORDER BY {effective} DESC, v.vid DESC LIMIT ?",
-            (*args, count + 1),
+            f"{opening}SELECT {rows.columns(effective)} FROM {source}{_where(where)} ORDER BY {effective} DESC, v.vid DESC LIMIT {int(count) + 1}",
+            args,
         )
         next_ = None
         if len(got) > count:
@@ -210,12 +213,13 @@ class SqlPlans:
         outdated: list[tuple[int]] = []
         index: dict[str, list[rows.Row]] = {}
         claims: list[rows.Row] = []
+        unclaimed: list[tuple[int]] = []
         for record in records:
             before = known.get((record.type, record.id))
             client = record.client or (record.id if record.type == "Patient" else None)
             made = rows.index_rows(record.type, record.index)
-            mine = tuple(dict.fromkeys((rows.short(system), rows.short(value)) for system, value in record.claims))
-            digest = rows.digest(made, mine)
+            mine = tuple(dict.fromkeys((rows.short(system), rows.short(value)) for system, value in record.claims or ()))
+            digest = rows.digest(made, ())
             deleted, sensitive = int(record.deleted), int(record.sensitive)
             if before is None:
                 rid = place
@@ -249,11 +253,13 @@ class SqlPlans:
                 differs = digest != old_digest
                 if differs:
                     outdated.append((rid,))
+                if record.claims is not None:
+                    unclaimed.append((rid,))
             versions.append((place, rid, record.type, record.version, stamp.at, deleted, record.method, record.mark, record.text))
             if differs:
                 for n, (table, row) in enumerate(made):
                     index.setdefault(table, []).append((rid, n, *row))
-                claims += [(record.type, system, value, rid) for system, value in mine]
+            claims += [(record.type, system, value, rid) for system, value in mine]
             place += 1
         if place - (stamp.seq << ORDINAL_BITS) >> ORDINAL_BITS:
             raise ValueError("too many records in one commit")
@@ -261,8 +267,9 @@ class SqlPlans:
         session.many(_NEW_RESOURCE, fresh)
         session.many(_UPDATE_RESOURCE, changed)
         if outdated:
-            for table in (*rows.INSERT, "claim"):
+            for table in rows.INSERT:
                 session.many(f"DELETE FROM {table} WHERE rid = ?", outdated)
+        session.many("DELETE FROM claim WHERE rid = ?", unclaimed)
         for table, values in index.items():
             session.many(rows.INSERT[table], values)
         if claims and session.many(_CLAIM, claims) != len(claims):

@@ -10,7 +10,7 @@ from flask import Blueprint, Response, current_app, g, request
 
 from fhircase.errors import Conflict, Invalid, Malformed, NotFound, Problem, TooLarge, Unavailable, WrongMediaType
 from fhircase.fhir import jsontext, times
-from fhircase.flows import enrol
+from fhircase.flows import enrol, settle
 from fhircase.flows.hub import Hub
 from fhircase.plans.partner import Partner
 from fhircase.ports import AuditEntry, Exchange, Key, OpenReview
@@ -229,26 +229,14 @@ def show_review(id: str) -> Response:
 
 @bp.post("/reviews/<id>/settle")
 def settle_review(id: str) -> Response:
-    """``{"take": "ours", "note": "…"}``: settled by the caller; elements that it held may flow again."""
+    """``{"take": "ours", "note": "…"}``, or ``theirs``, ``value`` with ``value``, ``done``: what was held flows again."""
     principal().require_hub()
     document = _document()
     if not document:
         raise Invalid(Problem("say how it was settled", "", 'such as {"take": "ours", "note": "confirmed by telephone"}'))
-    held = _find_review(id)
-    if held.settled is not None:
-        raise Conflict("it is settled already", hint=f"see GET /reviews/{id}")
-    with _hub().store.write() as tx:
-        tx.reviews.settle(id, at=_hub().now(), by=principal().user or principal().partner, resolution=document)
-        tx.audit.add([_settled(id, held)])
-        tx.outbox.wake()
-    return _json(_review(_find_review(id)))
-
-
-def _settled(id: str, held: OpenReview) -> AuditEntry:
     who = principal()
-    refs = (str(held.review.subject),) if held.review.subject else ()
-    clients = (held.review.client,) if held.review.client else ()
-    return AuditEntry(_hub().now(), "E", "settle-review", who.partner, who.user, who.key, refs, clients, "0", g.correlation, id)
+    settled = settle.settle(_hub(), id, document, agent=who.agent(), key=who.key, correlation=g.correlation)
+    return _json(_review(settled))
 
 
 def _find_review(id: str) -> OpenReview:

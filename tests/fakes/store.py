@@ -148,7 +148,7 @@ class FakePlans:
         return Stamp(self.state.seq, self.state.at)
 
     def save(self, stamp: Stamp, records: Sequence[Record]) -> None:
-        mine = {Ref(r.type, r.id) for r in records}
+        mine = {Ref(r.type, r.id) for r in records if r.claims is not None}
         for key, ref in list(self.state.claims.items()):
             if ref in mine:
                 del self.state.claims[key]
@@ -163,7 +163,7 @@ class FakePlans:
             )  # fmt: skip
             self.state.versions[ref] = (*held, stored)
             self.state.index[ref] = tuple(record.index)
-            for system, value in () if record.deleted else record.claims:
+            for system, value in () if record.deleted else record.claims or ():
                 if self.state.claims.setdefault((record.type, system, value), ref) != ref:
                     raise Conflict("an identifier belongs to another record already")
 
