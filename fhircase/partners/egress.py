@@ -21,6 +21,9 @@ from urllib3.exceptions import NewConnectionError
 Network = IPv4Network | IPv6Network
 Address = IPv4Address | IPv6Address
 
+_NAT64 = IPv6Network("64:ff9b::/96")
+_NAT64_LOCAL = IPv6Network("64:ff9b:1::/48")
+
 POOL = 32
 """Connections kept open per host: as many lanes as one partner may have, and its polls."""
 
@@ -46,11 +49,13 @@ def allowed(address: Address, networks: Sequence[Network]) -> bool:
     """Public unicast addresses, and what ``networks`` names. An IPv4 address in IPv6 clothing is judged as what it is."""
     if isinstance(address, IPv6Address):
         inner = address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
+        if address in _NAT64:
+            inner = IPv4Address(int(address) & 0xFFFFFFFF)
         if inner is not None:
             address = inner
     if any(address.version == network.version and address in network for network in networks):
         return True
-    return address.is_global and not address.is_multicast
+    return address.is_global and not address.is_multicast and not (address.version == 6 and address in _NAT64_LOCAL)
 
 
 class EgressRefused(OSError):
