@@ -157,16 +157,46 @@ def prune(node: Json, hops: Sequence[Hop]) -> None:
 @dataclass(frozen=True, slots=True)
 class Item:
     """How one element is read and written, wherever it stands. ``read`` gives None for what cannot be read as a case value;
-    ``fresh`` None when it cannot be written; ``update`` changes an element that is there."""
+    ``fresh`` None when it cannot be written; ``update`` changes an element that is there; ``rest`` gives what stays of an element
+    whose value goes (another line's part)."""
 
     read: Callable[[Any, Problems, str], Any]
     fresh: Callable[[Any, Problems, str], Any]
     update: Callable[[Any, Any, Any, Problems, str], Any]
     knows: Callable[[Any], bool] = lambda element: True
+    rest: Callable[[Any], Any] | None = None
 
 
 def _bad(problems: Problems, name: str, what: str, hint: str = "") -> None:
     problems.append(Problem(what, name, hint, "value"))
+
+
+def _apart(item: Item, owned: Sequence[tuple[tuple[str, str], ...]]) -> Item:
+    """An item over a CodeableConcept some of whose codings are another line's, who names them by where()."""
+
+    def theirs(coding: Any) -> bool:
+        return type(coding) is dict and any(all(coding.get(name) == value for name, value in fixed) for fixed in owned)
+
+    def split(element: Any) -> tuple[Any, list[Any]]:
+        codings = element.get("coding") if type(element) is dict else None
+        others = [one for one in codings if theirs(one)] if type(codings) is list else []
+        if not others:
+            return element, others
+        ours = [one for one in codings if not theirs(one)]
+        return {**{key: value for key, value in element.items() if key != "coding"}, **({"coding": ours} if ours else {})}, others
+
+    def update(element: Any, value: Any, before: Any, problems: Problems, at: str) -> Any:
+        ours, others = split(element)
+        made = item.update(ours, value, before, problems, at) if ours else item.fresh(value, problems, at)
+        if made is not None and others:
+            made = {**made, "coding": [*made.get("coding", []), *others]}
+        return made
+
+    def rest(element: Any) -> Any:
+        others = split(element)[1]
+        return {"coding": others} if others else None
+
+    return Item(lambda element, problems, at: item.read(split(element)[0], problems, at), item.fresh, update, item.knows, rest)
 
 
 def primitive_item(path: Path, name: str) -> Item:
@@ -298,10 +328,19 @@ def _single(path: Path, item: Item, name: str) -> tuple[Any, Any, Any, Any]:
         element = holder.get(key)
         return None if element is None else read(element, problems, name)
 
+    rest = item.rest
+
     def put(node: Json, value: Any, problems: Problems) -> None:
         element = fresh(value, problems, name)
         if element is not None:
             make(node)[key] = element
+
+    def put_beside(node: Json, value: Any, problems: Problems) -> None:
+        """Another line may have begun the element."""
+        holder = make(node)
+        element = update(holder.get(key), value, None, problems, name)
+        if element is not None:
+            holder[key] = element
 
     def edit(node: Json, value: Any, before: Any, problems: Problems, partial: bool) -> None:
         holder = find(node)
@@ -319,11 +358,14 @@ def _single(path: Path, item: Item, name: str) -> tuple[Any, Any, Any, Any]:
     def drop(node: Json) -> None:
         holder = find(node)
         if holder is not None and (key in holder or shadow in holder):
+            kept = rest(holder.get(key)) if rest is not None else None
             holder.pop(key, None)
             holder.pop(shadow, None)
+            if kept is not None:
+                holder[key] = kept
             prune(node, above)
 
-    return get, put, edit, drop
+    return get, put_beside if rest is not None else put, edit, drop
 
 
 _ABSENT = "http://hl7.org/fhir/StructureDefinition/data-absent-reason"
@@ -946,6 +988,9 @@ def _unit(line: Line, siblings: Sequence[Line]) -> Unit:
             four = _reference(path, line, _beside(path, line, siblings))
     else:
         item = code_item(line.coders[0], path) if line.coders else primitive_item(path, line.name)
+        codings = _owned_codings(path, line, siblings)
+        if codings:
+            item = _apart(item, codings)
         four = _list(path, item, line.name, _owned(path, line, siblings)) if line.many else _single(path, item, line.name)
     get, put, edit, drop = four
     if line.if_:
@@ -983,6 +1028,18 @@ def _owned(path: Path, line: Line, siblings: Sequence[Line]) -> Skip | None:
     if not owned:
         return None
     return lambda item: type(item) is dict and any(all(item.get(name) == value for name, value in fixed) for fixed in owned)
+
+
+def _owned_codings(path: Path, line: Line, siblings: Sequence[Line]) -> list[tuple[tuple[str, str], ...]]:
+    """Codings of this CodeableConcept that another line names by where()."""
+    depth = len(path.hops)
+    return [
+        there.hops[depth].fixed
+        for other in siblings
+        if other is not line and path.type == "CodeableConcept"
+        for there in other.paths
+        if len(there.hops) > depth and there.hops[:depth] == path.hops and there.hops[depth].key == "coding" and there.hops[depth].fixed
+    ]
 
 
 def _beside(path: Path, line: Line, siblings: Sequence[Line]) -> frozenset[str]:

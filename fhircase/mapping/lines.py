@@ -231,7 +231,7 @@ def _leaf(line: Line, node: Node, fields: Node, tables: Tables) -> Line | None:
             wrong(fields.mistake(f"{one.element.path} is a Reference: say ref: <type>, or go on to .display", line.name))
             return None
         if one.kind is None:
-            parts = some(list(definitions.children(one.type)), 12)
+            parts = some(sorted(set(definitions.children(one.type)) - {"id", "extension", "modifierExtension"}), 12)
             wrong(fields.mistake(f"{one.element.path} is {one.type}: go on to one of its parts ({parts}), or give 'fields'", line.name))
             return None
     kinds = {one.kind for one in line.paths}
