@@ -273,7 +273,7 @@ def _record(draft: Draft, place: Stamp, base_url: str) -> Record:
         method=method,
         sensitive=draft.sensitive,
         index=() if draft.body is None else index.extract({**body, "id": write.id}, base_url=base_url),
-        claims=() if draft.body is None else write.claims or (None if before is not None else ()),
+        claims=() if draft.body is None else write.claims if write.claims is not None or before is not None else (),
     )
 
 

@@ -468,7 +468,7 @@ def _claiming(tx: Tx, caller: Caller, change: Change) -> Change:
     writes: list[Write] = []
     reviews = list(change.reviews)
     for write in change.writes:
-        claims: dict[tuple[str, str], None] = dict.fromkeys(write.claims)
+        claims: dict[tuple[str, str], None] = dict.fromkeys(write.claims or ())
         for identity in identities.of_resource(write.body) if write.body is not None else ():
             holder = tx.plans.holder(write.type, identity.system, identity.value)
             if holder == write.ref or (identity.claims and holder is None):

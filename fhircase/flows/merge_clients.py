@@ -100,7 +100,7 @@ def _merge_records(scene: Scene, survivor: Item, retired: Stored) -> None:
     )
     survivor.body = merging.survive(survivor.body, gone)
     survivor.claims = tuple(dict.fromkeys((*survivor.claims, *theirs)))
-    scene.put(Write("Patient", retired.id, merging.retire(gone, survivor.ref), retired.version, retired.id))
+    scene.put(Write("Patient", retired.id, merging.retire(gone, survivor.ref), retired.version, retired.id, claims=()))
     open_cases: dict[str, list[str]] = {"ours": [], "theirs": []}
     for side, client in (("ours", survivor.ref.id), ("theirs", retired.id)):
         for stored in plans.of_client(client, ("EpisodeOfCare",)):

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from fhircase import hl7v2
-from fhircase.errors import Conflict, NotFound, Problem, Refused, Stale, Unavailable
+from fhircase.errors import Conflict, FhircaseError, NotFound, Problem, Refused, Stale, Unavailable
 from fhircase.fhir import jsontext, outcome
 from fhircase.flows import commit, drafting
 from fhircase.flows.drafting import Decided
@@ -27,6 +27,7 @@ from fhircase.intake.refusal import Unacceptable
 from fhircase.plans.change import Agent, Change
 from fhircase.plans.partner import Partner
 from fhircase.ports import Message, MessageState, Tx
+from fhircase.telemetry import Log, place, tell
 
 _TRIES = 6
 _HEAD = 1_024
@@ -111,6 +112,19 @@ class _Intake:
         self.parsed: hl7v2.Message | None = None
 
     def run(self) -> Taken:
+        """A defect of ours must not stop the sender's queue: the message is kept, answered AE, and can be replayed."""
+        try:
+            return self._run()
+        except FhircaseError:
+            raise
+        except Exception as error:
+            tell(Log.INTAKE_DEFECT, partner=self.partner.name, message=self.id, error=type(error).__name__, where=place(error))
+            first = hl7v2.header(self.raw) if self.kind == "hl7v2" else None
+            self.parsed = self.parsed or first
+            wrong = Problem("a defect of the hub kept it from being applied", hint="it is kept; its operator can replay it", code="exception")
+            return self._keep("AE", (wrong,), control_id=first.control_id if first else "", event=first.event if first else "")
+
+    def _run(self) -> Taken:
         try:
             finding = self._read()
         except Unacceptable as refused:

@@ -357,3 +357,24 @@ def test_bad_input_is_answered_kept_and_never_half_applied(hub: Any, store: Fake
     assert f"MSA|{code}".encode() in taken.message.answer
     assert store.current("Patient") == []
     assert store.state.messages[taken.message.id].raw == raw
+
+
+def test_a_defect_of_ours_keeps_the_message_answers_ae_and_a_replay_applies_it(
+    hub: Any, store: FakeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fhircase.flows import drafting, take_in as module
+
+    real = drafting.draft
+
+    def broken(*given: Any) -> Any:
+        raise KeyError("a defect")
+
+    monkeypatch.setattr(drafting, "draft", broken)
+    taken = send(hub, a01(number="POISON"))
+    assert taken.message.code == "AE"
+    assert b"MSA|AE|POISON" in taken.message.answer
+    assert b"a defect'" not in taken.message.answer and b"KeyError" not in taken.message.answer
+    assert store.current("Patient") == []
+    monkeypatch.setattr(drafting, "draft", real)
+    assert module.replay(hub, taken.message.id, Agent(HUB, None, True)).message.state in ("applied", "review", "replayed")
+    assert len(store.current("Patient")) == 1
