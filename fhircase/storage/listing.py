@@ -36,7 +36,7 @@ class Listing:
             conditions.append(f"{self._order} {'<' if self._down else '>'} ?")
             args.append(place)
         where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
-        found = session.all(f"{self._select}{where} ORDER BY {self._order} {'DESC' if self._down else 'ASC'} LIMIT ?", (*args, count + 1))
+        found = session.all(f"{self._select}{where} ORDER BY {self._order} {'DESC' if self._down else 'ASC'} LIMIT {int(count) + 1}", args)
         if len(found) <= count:
             return found, None
         return found[:count], paging.encode(scope, (found[count - 1][0],))

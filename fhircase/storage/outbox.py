@@ -74,7 +74,7 @@ class SqlOutbox:
 
     def marks(self, lane: Lane, limit: int) -> Sequence[Mark]:
         found = self._session.all(
-            "SELECT partner, ref, rev FROM mark WHERE lane = ? AND parked IS NULL ORDER BY n LIMIT ?", (lane.key, limit)
+            f"SELECT partner, ref, rev FROM mark WHERE lane = ? AND parked IS NULL ORDER BY n LIMIT {int(limit)}", (lane.key,)
         )
         return [Mark(partner, Ref.of(ref), rev) for partner, ref, rev in found]
 
@@ -189,7 +189,7 @@ class SqlOutbox:
     def deliveries(self, lane: Lane, limit: int, now: int) -> Sequence[Delivery]:
         fifo = self._session.one("SELECT fifo FROM lane WHERE key = ?", (lane.key,))
         due, args = ("", ()) if fifo is None or fifo[0] else (" AND d.not_before <= ?", (now,))
-        found = self._session.all(f"{_DELIVERY} WHERE d.lane = ? AND d.state = 'ready'{due} ORDER BY d.n LIMIT ?", (lane.key, *args, limit))
+        found = self._session.all(f"{_DELIVERY} WHERE d.lane = ? AND d.state = 'ready'{due} ORDER BY d.n LIMIT {int(limit)}", (lane.key, *args))
         return [_delivery(row) for row in found]
 
     def delivered(self, ids: Sequence[int], status: int, now: int) -> None:

@@ -10,6 +10,8 @@ from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData
 from sqlalchemy.dialects.postgresql import TEXT
 from sqlalchemy.types import TypeEngine
 
+from fhircase.plans.partner import HUB
+
 ORDINAL_BITS = 16
 FOREVER = 2**62
 """An open end in ``access.until``, and the visibility time of what no path makes visible."""
@@ -61,7 +63,8 @@ resource = Table(
     Index(None, "type", "updated", "rid"),
     Index(None, "case_id", "type"),
     Index(None, "client", "type"),
-    Index(None, "creator", "type"),
+    # The hub's own people see everything, so only others ask for what they made themselves.
+    Index("ix_resource_creator_type", "creator", "type", sqlite_where=Column("creator") != HUB, postgresql_where=Column("creator") != HUB),
 )
 
 version = Table(
@@ -77,14 +80,14 @@ version = Table(
     _int("mark"),
     _text("text"),
     UniqueConstraint("rid", "version"),
-    Index(None, "type", "updated"),
-    Index(None, "updated"),
+    Index(None, "updated", "type"),
 )
 
 
 def _index(name: str, columns: tuple[Column[str] | Column[int], ...], *by: tuple[str, ...], by_text: bool = False) -> Table:
     """One row per value of a search parameter, clustered by resource; ``by``: the ways it is searched. ``by_text``:
-    also by ``text``, where there is one."""
+    also by ``text``, where there is one. A commit writes one page for each place that its rows go to, so the order of an
+    index's columns is chosen to put rows of one client side by side."""
     written = Column("text") != ""
     return Table(
         name,
@@ -94,17 +97,17 @@ def _index(name: str, columns: tuple[Column[str] | Column[int], ...], *by: tuple
         _text("name"),
         *columns,
         PrimaryKeyConstraint("rid", "n"),
-        *(Index(None, "name", *way, "rid") for way in by),
+        *(Index(None, *way, "rid") for way in by),
         *([Index(f"ix_{name}_name_text", "name", "text", "rid", sqlite_where=written, postgresql_where=written)] if by_text else []),
         sqlite_with_rowid=False,
     )
 
 
-ix_token = _index("ix_token", (_text("system"), _text("code"), _text("text")), ("code", "system"), by_text=True)
-ix_string = _index("ix_string", (_text("text"), _text("code")), ("text",))
-ix_date = _index("ix_date", (_int("low"), _int("high")), ("low", "high"))
-ix_reference = _index("ix_reference", (_text("system"), _text("code"), _text("text")), ("code", "system"), by_text=True)
-ix_quantity = _index("ix_quantity", (_int("low"), _text("system"), _text("code"), _text("text")), ("low",))
+ix_token = _index("ix_token", (_text("system"), _text("code"), _text("text")), ("name", "code", "system"))
+ix_string = _index("ix_string", (_text("text"), _text("code")), ("name", "text"))
+ix_date = _index("ix_date", (_int("low"), _int("high")), ("name", "low", "high"))
+ix_reference = _index("ix_reference", (_text("system"), _text("code"), _text("text")), ("code", "name", "system"), by_text=True)
+ix_quantity = _index("ix_quantity", (_int("low"), _text("system"), _text("code"), _text("text")), ("name", "low"))
 
 claim = Table(
     "claim",

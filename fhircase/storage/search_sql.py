@@ -19,6 +19,12 @@ MOST_INCLUDED = 1000
 ROUNDS = 3
 """How often ``:iterate`` goes on."""
 
+_NARROW = 1
+"""Tests of this rank or lower leave few resources, whatever their value: a client, an identifier, a name."""
+_NEGATIVE = 8
+"""No index finds these: they are judged on what something else found."""
+_FEW = 1_000
+
 _LAST = "\U0010ffff"
 
 Args = list[Any]
@@ -35,7 +41,12 @@ class Condition:
     rank: int
 
     def driver(self) -> str:
-        return f"r.rid IN (SELECT t.rid FROM {self.table} t WHERE {self.where})"
+        """A table of the resources that it picks, to begin with. CROSS JOIN behind it keeps SQLite to that order."""
+        return f"(SELECT DISTINCT t.rid FROM {self.table} t WHERE {self.where}) d CROSS JOIN resource r ON r.rid = d.rid"
+
+    def probe(self, most: int) -> str:
+        """How many index rows it picks, counted up to ``most``."""
+        return f"SELECT count(*) FROM (SELECT 1 FROM {self.table} t WHERE {self.where} LIMIT {most}) p"
 
     def filter(self, alias: str = "r") -> str:
         return f"{'NOT ' if self.negative else ''}EXISTS (SELECT 1 FROM {self.table} t WHERE t.rid = {alias}.rid AND {self.where})"
@@ -49,7 +60,7 @@ def condition(type: str, test: Test) -> Condition:
     table = rows.TABLES[test.kind]
     name = f"{type}.{test.param}"
     if test.modifier == "missing":
-        return Condition(table, "t.name = ?", (name,), test.values[0][0] == "true", 8)
+        return Condition(table, "t.name = ?", (name,), test.values[0][0] == "true", _NEGATIVE)
     compare = _COMPARE[test.kind]
     parts: list[str] = []
     args: Args = [name]
@@ -58,7 +69,7 @@ def condition(type: str, test: Test) -> Condition:
         parts.append(part)
     any_of = _any(parts)
     negative = test.modifier == "not"
-    return Condition(table, f"t.name = ? AND {any_of}", tuple(args), negative, 9 if negative else _rank(test))
+    return Condition(table, f"t.name = ? AND {any_of}", tuple(args), negative, _NEGATIVE if negative else _rank(test))
 
 
 def _any(parts: Sequence[str]) -> str:
@@ -73,7 +84,7 @@ def _rank(test: Test) -> int:
     if test.kind == "reference":
         return 0
     if test.kind == "token":
-        return 0 if test.param == "identifier" else 3
+        return _NEGATIVE if test.modifier == "text" else 0 if test.param == "identifier" else 3
     return {"string": 1, "uri": 1, "special": 3}.get(test.kind, 4)
 
 
@@ -245,16 +256,31 @@ class Search:
     """One search for one viewer, compiled. ``from_grants`` forces the plan that starts at the viewer's grants (None: it is
     taken when nothing else narrows the search)."""
 
-    def __init__(self, viewer: Viewer, query: Query, *, from_grants: bool | None = None) -> None:
+    def __init__(self, session: Session, viewer: Viewer, query: Query, *, from_grants: bool | None = None) -> None:
+        self._session = session
         self._viewer = viewer
         self._query = query
         self._free = visible.unscoped(viewer, query.type)
         self._keys = self._sort_keys()
         self._conditions = sorted((condition(query.type, test) for test in query.tests if not test.chain), key=lambda c: c.rank)
         self._chains = [test for test in query.tests if test.chain]
-        best = self._conditions[0].rank if self._conditions else 9
-        narrow = bool(query.ids) or best <= 1
+        best = self._conditions[0].rank if self._conditions else _NEGATIVE
+        narrow = bool(query.ids) or best <= _NARROW
         self._from_grants = (not self._free) and (not narrow if from_grants is None else from_grants)
+        self._driver = self._choose()
+
+    def _choose(self) -> Condition | None:
+        """The test to begin with, if one leaves few. PostgreSQL knows its figures and judges the wide ones itself; on SQLite
+        they are counted, for beginning with half of the table costs as much as reading all of a rare code's."""
+        if self._query.ids or self._from_grants or not self._conditions:
+            return None
+        first = self._conditions[0]
+        if first.rank <= _NARROW:
+            return first
+        if first.rank >= _NEGATIVE or self._session.dialect.postgres:
+            return None
+        picked = self._session.one(first.probe(_FEW), first.args)
+        return first if picked is not None and picked[0] < _FEW else None
 
     # -- statement
 
@@ -290,10 +316,13 @@ class Search:
         if query.ids:
             where.append(f"r.id IN ({', '.join('?' * len(query.ids))})")
             args += query.ids
-        for place, made in enumerate(self._conditions):
-            drives = place == 0 and not made.negative and made.rank < 8 and not query.ids and not self._from_grants
-            where.append(made.driver() if drives else made.filter())
-            args += made.args
+        source = "resource r"
+        if self._driver is not None:
+            source = self._driver.driver()
+        for made in self._conditions:
+            if made is not self._driver:
+                where.append(made.filter())
+                args += made.args
         for test in self._chains:
             sql, chained = self._chain(test)
             where.append(sql)
@@ -306,15 +335,17 @@ class Search:
                 key_args += more
         carried = "".join(f", m.k{place}" for place, key in enumerate(self._keys) if key[0] != "eff")
         tests = " AND ".join(where)
+        if self._driver is not None:
+            args = [*self._driver.args, *args]
         if self._free:
-            return "", f"SELECT r.rid, r.vid, r.updated AS eff{key_columns} FROM resource r WHERE {tests}", key_args + args
+            return "", f"SELECT r.rid, r.vid, r.updated AS eff{key_columns} FROM {source} WHERE {tests}", key_args + args
         if self._from_grants:
             granted, grant_args = visible.rows(self._viewer, query.type)
-            inner = f"SELECT r.rid, r.vid, r.updated, s.seen{key_columns} FROM ({granted}) s JOIN resource r ON r.rid = s.rid WHERE {tests}"
+            inner = f"SELECT r.rid, r.vid, r.updated, s.seen{key_columns} FROM ({granted}) s CROSS JOIN resource r ON r.rid = s.rid WHERE {tests}"
             args = [*key_args, *grant_args, *args]
         else:
             seen, seen_args = visible.seen(self._viewer)
-            inner = f"SELECT r.rid, r.vid, r.updated, {seen} AS seen{key_columns} FROM resource r WHERE {tests}"
+            inner = f"SELECT r.rid, r.vid, r.updated, {seen} AS seen{key_columns} FROM {source} WHERE {tests}"
             args = [*seen_args, *key_args, *args]
         return (
             f"WITH m AS MATERIALIZED ({inner}) ",
@@ -346,8 +377,8 @@ class Search:
             args += [low if bound == "l" else high for bound in bounds]
         return parts, args
 
-    def page(self, session: Session) -> Page:
-        query = self._query
+    def page(self) -> Page:
+        query, session = self._query, self._session
         opening, found, args = self._found()
         where, more = self._updated()
         total = None
@@ -368,21 +399,21 @@ class Search:
         columns = ", ".join(dict.fromkeys(["h.rid", "h.vid", "h.eff", *(f"h.{name}" for name in names)]))
         text = (
             f"{opening}SELECT {rows.columns('p.eff')}, {', '.join(f'p.{name}' for name in names)}, p.rid FROM ("
-            f"SELECT {columns} FROM ({found}) h{conditions} ORDER BY {_order('h', order)} LIMIT ?"
+            f"SELECT {columns} FROM ({found}) h{conditions} ORDER BY {_order('h', order)} LIMIT {int(query.count) + 1}"
             f") p JOIN resource r ON r.rid = p.rid JOIN version v ON v.vid = p.vid ORDER BY {_order('p', order)}"
         )
-        got = session.all(text, (*args, *more, query.count + 1))
+        got = session.all(text, (*args, *more))
         following = None
         if len(got) > query.count:
             got = got[: query.count]
             following = paging.encode(scope, got[-1][rows.WIDTH :])
         matches = [rows.stored(row) for row in got]
-        included = self._include(session, {row[-1]: row[0] for row in got}) if query.includes and got else ()
+        included = self._include({row[-1]: row[0] for row in got}) if query.includes and got else ()
         return Page(matches, included, following, total, max((stored.effective for stored in matches), default=0))
 
     # -- includes
 
-    def _include(self, session: Session, matches: dict[int, str]) -> list[Stored]:
+    def _include(self, matches: dict[int, str]) -> list[Stored]:
         known = dict(matches)
         found: list[Stored] = []
         fresh = matches
@@ -390,7 +421,7 @@ class Search:
         for _ in range(1 + ROUNDS):
             news: dict[int, str] = {}
             for include in includes:
-                for row in self._included(session, include, fresh):
+                for row in self._included(include, fresh):
                     if row[-1] not in known:
                         known[row[-1]] = news[row[-1]] = row[0]
                         found.append(rows.stored(row))
@@ -402,7 +433,7 @@ class Search:
                 break
         return found
 
-    def _included(self, session: Session, include: Include, known: dict[int, str]) -> list[rows.Row]:
+    def _included(self, include: Include, known: dict[int, str]) -> list[rows.Row]:
         if include.reverse:
             starts = [rid for rid, type in known.items() if include.target in ("", type)]
         else:
@@ -415,22 +446,22 @@ class Search:
             inner = (
                 f"SELECT x.rid FROM resource m JOIN ix_reference x ON x.code = m.id AND x.system = m.type AND {name} WHERE m.rid IN LIST(?)"
             )
-            args += [*name_args, session.array(starts)]
+            args += [*name_args, self._session.array(starts)]
         else:
             inner = (
                 f"SELECT t.rid FROM ix_reference x JOIN resource t ON t.id = x.code AND t.type = x.system WHERE x.rid IN LIST(?) AND {name}"
                 + (" AND x.system = ?" if include.target else "")
             )
-            args += [session.array(starts), *name_args, *([include.target] if include.target else [])]
+            args += [self._session.array(starts), *name_args, *([include.target] if include.target else [])]
         if self._viewer.everything:
             seen, seen_args = "0", ()
         else:
             seen, seen_args = visible.seen(self._viewer)
         text = (
             f"SELECT {rows.columns('v.updated')}, {seen} AS seen, r.rid FROM resource r JOIN version v ON v.vid = r.vid"
-            f" WHERE r.rid IN ({inner}) AND r.deleted = 0 LIMIT ?"
+            f" WHERE r.rid IN ({inner}) AND r.deleted = 0 LIMIT {MOST_INCLUDED * 4}"
         )
-        got = session.all(text, (*seen_args, *args, MOST_INCLUDED * 4))
+        got = self._session.all(text, (*seen_args, *args))
         return [rows.effective(row, row[rows.WIDTH]) for row in got if row[rows.WIDTH] < FOREVER]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import warnings
 from pathlib import Path
@@ -17,7 +18,7 @@ from fhircase import storage
 from fhircase.errors import Unavailable
 from fhircase.fhir.query import Query
 from fhircase.plans.change import Ref
-from fhircase.storage import engine, upgrade
+from fhircase.storage import engine
 from fhircase.storage.schema import metadata
 from fhircase.storage.search_sql import Search, explain
 from tests import postgres
@@ -104,7 +105,7 @@ def test_each_table_has_a_primary_key(url: str) -> None:
 
 @pytest.mark.parametrize("wrong", ["mysql://x/y", "sqlite://", "sqlite:///:memory:", "postgresql+asyncpg"])
 def test_another_database_is_refused_with_a_reason(wrong: str) -> None:
-    with pytest.raises(ValueError):  # noqa: PT011
+    with pytest.raises(ValueError):
         storage.open(wrong)
 
 
@@ -250,7 +251,7 @@ def plan_of(store: Any, who: Any, query: Query) -> str:
     with store.read() as tx:
         session = tx.plans._session
         spy = SimpleNamespace(all=lambda sql, args=(): caught.append((sql, args)) or session.all(sql, args), one=session.one, dialect=session.dialect)
-        Search(who, query).page(spy)
+        Search(spy, who, query).page()
         return explain(session, *caught[0])
 
 
@@ -261,8 +262,8 @@ def test_sqlite_finds_a_clients_resources_by_index(sqlite_url: str, who: Any) ->
     for narrow in (reference("patient", "Patient/p1"), token("identifier", "1-1", "s")):
         query = Query("Goal", tests=(test(narrow), test(token("status", "active"))), updated=(("ge", T, T + 1),))
         plan = plan_of(store, who, query)
-        assert "SCAN r" not in plan and "SCAN t" not in plan, plan
-        assert "SEARCH r USING INTEGER PRIMARY KEY" in plan, plan
+        assert "SCAN r" not in plan and "SCAN t" not in plan and "resource_type" not in plan, plan
+        assert re.search(r"SEARCH t USING COVERING INDEX \w+ \((name=\?|code=\?| AND |system=\?){5}\)", plan), plan
     store.close()
 
 
@@ -278,8 +279,18 @@ def test_sqlite_starts_an_open_search_at_the_grants(sqlite_url: str) -> None:
     store = storage.open(sqlite_url)
     filled(store)
     plan = plan_of(store, viewer("home"), Query("Goal", updated=(("ge", T, T + 1),)))
-    assert "SCAN r" not in plan, plan
+    assert "SCAN r" not in plan and "resource_type" not in plan, plan
     assert "ix_resource_case_id_type" in plan, plan
+
+
+def test_sqlite_begins_with_a_rare_code_and_not_with_a_common_one(sqlite_url: str) -> None:
+    store = storage.open(sqlite_url)
+    filled(store)
+    commit(store, *(record(f"Goal/x{n}", index=[token("status", "active")]) for n in range(1_000)), record("Goal/rare", index=[token("status", "rare")]))
+    rare, common = (plan_of(store, HUB, Query("Goal", tests=(test(token("status", code)),))) for code in ("rare", "active"))
+    assert "resource_type" not in rare, rare
+    assert "ix_resource_type_updated_rid (type=?)" in common and "TEMP B-TREE" not in common, common
+    store.close()
     store.close()
 
 

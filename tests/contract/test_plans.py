@@ -199,7 +199,7 @@ def test_many_resources_fit_in_one_commit(store: Any) -> None:
 
 
 def test_writing_in_a_read_transaction_is_an_error(sql_store: Any) -> None:
-    with pytest.raises(Exception, match="read-?only|read only"), sql_store.read() as tx:  # noqa: B017
+    with pytest.raises(Exception, match="read-?only|read only"), sql_store.read() as tx:
         tx.plans.stamp(T)
     with sql_store.read() as tx:
         assert tx.plans.read(viewer("x"), Ref("Goal", "g")) is None

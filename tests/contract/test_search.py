@@ -11,7 +11,21 @@ from fhircase.fhir.query import Include, IndexValue, Query
 from fhircase.fhir.query import Test as Asked
 from fhircase.plans.change import Ref
 from tests.contract.making import (
-    HUB, T, commit, date, found, member, missing, quantity, record, reference, string, test, token, uri, viewer,
+    HUB,
+    T,
+    commit,
+    date,
+    found,
+    member,
+    missing,
+    quantity,
+    record,
+    reference,
+    string,
+    test,
+    token,
+    uri,
+    viewer,
 )  # fmt: skip
 
 

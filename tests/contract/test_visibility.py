@@ -140,7 +140,7 @@ def effective(store: Any, who: Viewer, ref: str) -> int:
     with store.read() as tx:
         times = {tx.plans.read(who, wanted).effective, tx.plans.history(who, wanted.type, wanted.id, since=None, count=1, cursor=None).matches[0].effective}
         for forced in (True, False):
-            page = Search(who, Query(wanted.type, ids=(wanted.id,)), from_grants=forced).page(tx.plans._session)
+            page = Search(tx.plans._session, who, Query(wanted.type, ids=(wanted.id,)), from_grants=forced).page()
             times.add(page.matches[0].effective)
             assert page.latest == page.matches[0].effective
     assert len(times) == 1, times
@@ -293,7 +293,7 @@ def test_both_plans_of_a_search_find_the_same(sql_store: Any) -> None:
     with sql_store.read() as tx:
         for partner, at, wanted, sort in itertools.product(("home", "rehab", "mercy"), (T, T + 100, T + 1000), tests, sorts):
             pages = [
-                Search(viewer(partner, at), Query("Goal", tests=wanted, sort=sort, count=200, total=True), from_grants=forced).page(tx.plans._session)
+                Search(tx.plans._session, viewer(partner, at), Query("Goal", tests=wanted, sort=sort, count=200, total=True), from_grants=forced).page()
                 for forced in (True, False)
             ]
             assert pages[0] == pages[1]

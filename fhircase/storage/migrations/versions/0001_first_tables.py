@@ -171,7 +171,7 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('rid', 'n', name=op.f('pk_ix_reference')),
     sqlite_with_rowid=False
     )
-    op.create_index(op.f('ix_ix_reference_name_code_system_rid'), 'ix_reference', ['name', 'code', 'system', 'rid'], unique=False)
+    op.create_index(op.f('ix_ix_reference_code_name_system_rid'), 'ix_reference', ['code', 'name', 'system', 'rid'], unique=False)
     op.create_index('ix_ix_reference_name_text', 'ix_reference', ['name', 'text', 'rid'], unique=False, sqlite_where=sa.text("text != ''"), postgresql_where=sa.text("text != ''"))
     op.create_table('ix_string',
     sa.Column('rid', sa.BigInteger(), autoincrement=False, nullable=False),
@@ -194,7 +194,6 @@ def upgrade() -> None:
     sqlite_with_rowid=False
     )
     op.create_index(op.f('ix_ix_token_name_code_system_rid'), 'ix_token', ['name', 'code', 'system', 'rid'], unique=False)
-    op.create_index('ix_ix_token_name_text', 'ix_token', ['name', 'text', 'rid'], unique=False, sqlite_where=sa.text("text != ''"), postgresql_where=sa.text("text != ''"))
     op.create_table('lane',
     sa.Column('key', TEXT, nullable=False),
     sa.Column('target', TEXT, nullable=False),
@@ -290,7 +289,7 @@ def upgrade() -> None:
     )
     op.create_index(op.f('ix_resource_case_id_type'), 'resource', ['case_id', 'type'], unique=False)
     op.create_index(op.f('ix_resource_client_type'), 'resource', ['client', 'type'], unique=False)
-    op.create_index(op.f('ix_resource_creator_type'), 'resource', ['creator', 'type'], unique=False)
+    op.create_index('ix_resource_creator_type', 'resource', ['creator', 'type'], unique=False, sqlite_where=sa.text("creator != 'hub'"), postgresql_where=sa.text("creator != 'hub'"))
     op.create_index(op.f('ix_resource_type_updated_rid'), 'resource', ['type', 'updated', 'rid'], unique=False)
     op.create_table('review',
     sa.Column('n', SERIAL, autoincrement=True, nullable=False),
@@ -341,8 +340,7 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('vid', name=op.f('pk_version')),
     sa.UniqueConstraint('rid', 'version', name=op.f('uq_version_rid_version'))
     )
-    op.create_index(op.f('ix_version_type_updated'), 'version', ['type', 'updated'], unique=False)
-    op.create_index(op.f('ix_version_updated'), 'version', ['updated'], unique=False)
+    op.create_index(op.f('ix_version_updated_type'), 'version', ['updated', 'type'], unique=False)
     op.create_table('visit_event',
     sa.Column('n', SERIAL, autoincrement=True, nullable=False),
     sa.Column('visit', TEXT, nullable=False),
