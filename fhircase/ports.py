@@ -111,8 +111,16 @@ class Plans(Protocol):
     def vread(self, viewer: Viewer, ref: Ref, version: int) -> Stored | None: ...
     def search(self, viewer: Viewer, query: Query) -> Page: ...
     def history(
-        self, viewer: Viewer, type: str | None, id: str | None, *, since: int | None, at: tuple[int, int] | None = None,
-        count: int, cursor: str | None, total: bool = False,
+        self,
+        viewer: Viewer,
+        type: str | None,
+        id: str | None,
+        *,
+        since: int | None,
+        at: tuple[int, int] | None = None,
+        count: int,
+        cursor: str | None,
+        total: bool = False,
     ) -> Page:
         """Newest first; deletions are shown; ``since`` is inclusive and compares the viewer's effective time."""
 
@@ -205,8 +213,16 @@ class Inbox(Protocol):
     def add(self, message: Message) -> None: ...
     def update(self, message: Message) -> None: ...
     def list(
-        self, *, partner: str | None = None, control_id: str | None = None, client: str | None = None, state: str | None = None,
-        since: int | None = None, until: int | None = None, cursor: str | None = None, count: int = 50,
+        self,
+        *,
+        partner: str | None = None,
+        control_id: str | None = None,
+        client: str | None = None,
+        state: str | None = None,
+        since: int | None = None,
+        until: int | None = None,
+        cursor: str | None = None,
+        count: int = 50,
     ) -> tuple[Sequence[Message], str | None]:
         """Newest first, and the next cursor."""
 
@@ -405,8 +421,14 @@ class Reviews(Protocol):
     def get(self, id: str) -> OpenReview | None: ...
     def settle(self, id: str, *, at: int, by: str, resolution: Mapping[str, Any]) -> None: ...
     def list(
-        self, *, state: Literal["open", "settled", "all"] = "open", kind: str | None = None, client: str | None = None,
-        case: str | None = None, cursor: str | None = None, count: int = 50,
+        self,
+        *,
+        state: Literal["open", "settled", "all"] = "open",
+        kind: str | None = None,
+        client: str | None = None,
+        case: str | None = None,
+        cursor: str | None = None,
+        count: int = 50,
     ) -> tuple[Sequence[OpenReview], str | None]: ...
     def holds(self, refs: Iterable[Ref]) -> Mapping[Ref, frozenset[str]]:
         """Elements under an open review, by resource."""
@@ -524,7 +546,12 @@ class Gateway(Protocol):
     """One partner's FHIR server. Raises PartnerDown when there is no usable answer; every other status is a Reply."""
 
     def request(
-        self, method: str, path: str, *, body: Resource | None = None, headers: Mapping[str, str] | None = None,
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Resource | None = None,
+        headers: Mapping[str, str] | None = None,
         params: Sequence[tuple[str, str]] = (),
     ) -> Reply:
         """``path`` relative to the partner's base, or an absolute link of the same origin (a ``next`` link)."""

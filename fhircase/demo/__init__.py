@@ -65,15 +65,21 @@ def run(*, foreign: Mapping[str, str] | None = None, keep: bool = False, home: s
     return code
 
 
-def cast_servers(folder: Path, foreign: Mapping[str, str], *, settings: Mapping[str, str] | None = None) -> tuple[Server, dict[str, Server]]:
+def cast_servers(
+    folder: Path, foreign: Mapping[str, str], *, settings: Mapping[str, str] | None = None
+) -> tuple[Server, dict[str, Server]]:
     """The hub and our own stand-ins for the partners that are not foreign; not started yet."""
     mllp = str(free_port())
-    hub_settings = {"FHIRCASE_MLLP_BIND": f"127.0.0.1:{mllp}", "FHIRCASE_MLLP_PARTNER": MERCY, "FHIRCASE_EGRESS_ALLOW": "127.0.0.0/8", **QUICK, **(settings or {})}
+    hub_settings = {
+        "FHIRCASE_MLLP_BIND": f"127.0.0.1:{mllp}",
+        "FHIRCASE_MLLP_PARTNER": MERCY,
+        "FHIRCASE_EGRESS_ALLOW": "127.0.0.0/8",
+        **QUICK,
+        **(settings or {}),
+    }
     hub = Server("hub", folder / "hub", secrets.token_urlsafe(24), settings=hub_settings)
     plain = {"FHIRCASE_COORDINATES": "false"}
-    return hub, {
-        name: Server(name, folder / name, secrets.token_urlsafe(24), settings=plain) for name in TITLES if name not in foreign
-    }
+    return hub, {name: Server(name, folder / name, secrets.token_urlsafe(24), settings=plain) for name in TITLES if name not in foreign}
 
 
 def cast(hub: Server, partners: Mapping[str, Server], foreign: Mapping[str, str], receiver: Receiver, patience: float) -> Cast:
@@ -96,9 +102,13 @@ def cast(hub: Server, partners: Mapping[str, Server], foreign: Mapping[str, str]
         admin.call("POST", "/partners", record)
         made = jsontext.loads(admin.call("POST", "/keys", {"name": f"{name} demo", "partner": name, "scopes": ["system/*.cruds"]}).content)
         own[name] = Api(hub.url, made["key"])
-    made = jsontext.loads(admin.call("POST", "/keys", {"name": "case manager", "partner": "hub", "user": "Kim Lee", "scopes": ["system/*.cruds"]}).content)
+    made = jsontext.loads(
+        admin.call("POST", "/keys", {"name": "case manager", "partner": "hub", "user": "Kim Lee", "scopes": ["system/*.cruds"]}).content
+    )
     manager = Api(hub.url, made["key"])
-    receiver.secret = jsontext.loads(admin.call("POST", "/webhooks/endpoints", {"url": receiver.url, "events": [], "thin": True, "fifo": True}).content)["secret"]
+    receiver.secret = jsontext.loads(
+        admin.call("POST", "/webhooks/endpoints", {"url": receiver.url, "events": [], "thin": True, "fifo": True}).content
+    )["secret"]
 
     def crash() -> None:
         hub.kill()

@@ -41,8 +41,19 @@ class Sender:
 
 
 def adt(
-    event: str, sender: Sender, client: Client, *, at: datetime, control: str, visit: str, admitted: datetime, location: str,
-    discharged: datetime | None = None, disposition: str = "", destination: str = "", diagnosis: str = "",
+    event: str,
+    sender: Sender,
+    client: Client,
+    *,
+    at: datetime,
+    control: str,
+    visit: str,
+    admitted: datetime,
+    location: str,
+    discharged: datetime | None = None,
+    disposition: str = "",
+    destination: str = "",
+    diagnosis: str = "",
 ) -> bytes:
     """An ADT message, segments ended by CR, UTF-8."""
     visit_fields = {
@@ -56,7 +67,8 @@ def adt(
         }),
         segment("EVN", {1: event, 2: time_of(at), 6: time_of(at)}),
         segment("PID", {
-            1: "1", 3: client.numbers, 5: f"{client.family}^{client.given}", 7: client.born, 8: client.sex, 11: client.address, 13: client.phone,
+            1: "1", 3: client.numbers, 5: f"{client.family}^{client.given}", 7: client.born, 8: client.sex, 11: client.address,
+            13: client.phone,
         }),
         segment("NK1", {1: "1", 2: "MORENO^LUIS", 3: "SPO^Spouse^HL70063", 5: "^PRN^PH^^1^413^5550143"}),
         segment("PV1", visit_fields),

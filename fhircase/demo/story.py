@@ -97,7 +97,9 @@ class Story:
     def admission(self) -> None:
         self.step("Mercy Hospital admits Inés Moreno: ADT A01 over MLLP")
         at = messages.days_before(self.cast.now, 16)
-        raw = messages.adt("A01", SENDERS[MERCY], INES, at=at, control="M0001", visit="V777^^^MERCY^VN", admitted=at, location="4E^401^B^MERCY")
+        raw = messages.adt(
+            "A01", SENDERS[MERCY], INES, at=at, control="M0001", visit="V777^^^MERCY^VN", admitted=at, location="4E^401^B^MERCY"
+        )
         answer = mllp("127.0.0.1", self.cast.mllp_port, raw)
         self.told("MLLP answer", _line(answer, "MSA"))
         _expect(b"MSA|AA|M0001" in answer, "the admission is accepted")
@@ -127,7 +129,10 @@ class Story:
         self.plan = plans[0]["id"]
         case = self.cast.manager.get(f"/cases/{self.case}")
         handover = case["handovers"][0]
-        self.told("hub", f"case opened; CarePlan {plans[0]['status']} with {len(case['goals'])} proposed goals, {len(case['services'])} proposed services")
+        self.told(
+            "hub",
+            f"case opened; CarePlan {plans[0]['status']}, {len(case['goals'])} goals and {len(case['services'])} services proposed",
+        )
         self.told("hub", f"hand-over Task {self.task()['status']} → {self.name_of(self.task()['owner'])}")
         _expect(handover["id"] == self.task()["id"], "the case shows the hand-over")
         message = self.cast.hub.get("/intake/messages?control_id=M0002")["items"][0]
@@ -159,7 +164,10 @@ class Story:
         manager.call("POST", f"{path}/equipment", WHEELCHAIR)
         manager.call("POST", f"{path}/services", HOME_HEALTH)
         case = manager.get(path)
-        self.told("hub", f"case view: {len(case['goals'])} goals, {len(case['services'])} services, {len(case['equipment'])} equipment, {len(case['assessments'])} assessments")
+        self.told(
+            "hub",
+            "case view: " + ", ".join(f"{len(case[what])} {what}" for what in ("goals", "services", "equipment", "assessments")),
+        )
         goal = self.cast.hub.get(f"/fhir/Goal/{self.goal}")
         self.told("hub", f"/fhir/Goal: “{goal['description']['text']}”, {goal['lifecycleStatus']}, due {goal['target'][0]['dueDate']}")
         self.arrives(MERCY, "Goal", self.goal)
@@ -172,7 +180,10 @@ class Story:
         task = self.arrives(RIVERSIDE, "Task", self.task()["id"])
         before = self.counts(self.cast.servers[RIVERSIDE])
         self.told(RIVERSIDE, f"{_counts(before)}; Task {task['status']}")
-        _expect(before["Goal"] == before["CareTeam"] == before["Encounter"] == 0, "an invited partner holds the Task, its focus and the client alone")
+        _expect(
+            before["Goal"] == before["CareTeam"] == before["Encounter"] == 0,
+            "an invited partner holds the Task, its focus and the client alone",
+        )
         self.cast.servers[RIVERSIDE].edit(task | {"status": "accepted"})
         self.arrives(RIVERSIDE, "CarePlan", self.plan)
         self.arrives(RIVERSIDE, "Goal", self.goal)
@@ -188,7 +199,17 @@ class Story:
         admitted, at = messages.days_before(self.cast.now, 9), messages.days_before(self.cast.now, 1)
         for event, when, control in (("A01", admitted, "R0001"), ("A03", at, "R0002")):
             left = {"discharged": at, "disposition": "06", "destination": "HOMEWARD"} if event == "A03" else {}
-            raw = messages.adt(event, SENDERS[RIVERSIDE], INES_AT_REHAB, at=when, control=control, visit="RV-12^^^RIVERSIDE^VN", admitted=admitted, location="R1^12^A^RIVERSIDE", **left)  # type: ignore[arg-type]
+            raw = messages.adt(
+                event,
+                SENDERS[RIVERSIDE],
+                INES_AT_REHAB,
+                at=when,
+                control=control,
+                visit="RV-12^^^RIVERSIDE^VN",
+                admitted=admitted,
+                location="R1^12^A^RIVERSIDE",
+                **left,
+            )  # type: ignore[arg-type]
             answer = self.cast.own[RIVERSIDE].call("POST", "/intake/hl7v2", raw, Content_Type="application/hl7-v2").content
             _expect(b"MSA|AA|" in answer, f"{event} from rehab is accepted")
         _expect(len(self.cast.hub.search(f"/fhir/Patient?identifier={MRN}")) == 1, "still one client")
@@ -197,7 +218,9 @@ class Story:
         seen_at = self.cast.hub.get(f"/fhir/CarePlan/{self.plan}")["meta"]["lastUpdated"]
         theirs = self.arrives(HOMEWARD, "Task", task["id"])
         self.cast.servers[HOMEWARD].edit(theirs | {"status": "accepted"})
-        bundle = wait_for("Homeward's poll to show the plan", lambda: _with_goals(poller.get(poll.replace(since, seen_at))), self.cast.patience)
+        bundle = wait_for(
+            "Homeward's poll to show the plan", lambda: _with_goals(poller.get(poll.replace(since, seen_at))), self.cast.patience
+        )
         modes = [e["search"]["mode"] for e in bundle["entry"]]
         self.told("hub", f"Homeward polls from {seen_at}: {modes.count('match')} plan, {modes.count('include')} goals")
         self.arrives(HOMEWARD, "Goal", self.goal)
@@ -207,7 +230,9 @@ class Story:
         self.step("At Riverside the goal is achieved; the others learn of it")
         goal = self.held(RIVERSIDE, "Goal", self.goal)
         goal["lifecycleStatus"] = "completed"
-        goal["achievementStatus"] = {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/goal-achievement", "code": "achieved", "display": "Achieved"}]}
+        goal["achievementStatus"] = {
+            "coding": [{"system": "http://terminology.hl7.org/CodeSystem/goal-achievement", "code": "achieved", "display": "Achieved"}]
+        }
         self.cast.servers[RIVERSIDE].edit(goal)
         for name in (MERCY, HOMEWARD):
             got = self.shows(name, "Goal", self.goal, "the goal achieved", _achieved)
@@ -266,7 +291,10 @@ class Story:
         self.step("Every server holds the same plan")
         deadline = time.monotonic() + self.cast.patience
         while True:
-            rows = [compare.with_hub(self.cast.hub, name, api, self.case, self.cast.dropped.get(name, {})) for name, api in self.cast.servers.items()]
+            rows = [
+                compare.with_hub(self.cast.hub, name, api, self.case, self.cast.dropped.get(name, {}))
+                for name, api in self.cast.servers.items()
+            ]
             if all(row.equal for row in rows) or time.monotonic() > deadline:
                 break
             time.sleep(0.3)
@@ -320,7 +348,10 @@ class Story:
         return found
 
     def counts(self, api: Api, prefix: str = "") -> dict[str, int]:
-        return {type_: len(api.search(f"{prefix}/{type_}?_count=100")) for type_ in ("CarePlan", "Goal", "ServiceRequest", "Task", "CareTeam", "Encounter")}
+        return {
+            type_: len(api.search(f"{prefix}/{type_}?_count=100"))
+            for type_ in ("CarePlan", "Goal", "ServiceRequest", "Task", "CareTeam", "Encounter")
+        }
 
     def step(self, words: str) -> None:
         self.number += 1

@@ -196,7 +196,9 @@ def _case_by_links(tx: Tx, change: Change, body: Resource, client: str) -> str |
 
 def _of_target(tx: Tx, change: Change, body: Resource, case: str | None) -> tuple[str | None, str | None]:
     """Client and case of what a Provenance speaks of, where all targets agree."""
-    targets = [found for t in body.get("target", ()) if isinstance(t, dict) and (found := refs.literal(t.get("reference"))) and not found.base]
+    targets = [
+        found for t in body.get("target", ()) if isinstance(t, dict) and (found := refs.literal(t.get("reference"))) and not found.base
+    ]
     names = {Ref(t.type, t.id) for t in targets}
     held = tx.plans.get_many(names)
     clients = {s.client for s in held.values() if s.client} | {w.client for w in change.writes if w.ref in names and w.client}
@@ -318,7 +320,12 @@ def _authorise(tx: Tx, change: Change, draft: Draft, now: int, earlier: Sequence
         raise NotFound("the case that it refers to is not known here", path=f"{write.type}")
     if not member_of and not _own_client(tx, agent, draft.client, earlier):
         raise Invalid(
-            Problem("the client is not known here", f"{write.type}.subject", "create the Patient first, or refer to one that you may read", "not-found")
+            Problem(
+                "the client is not known here",
+                f"{write.type}.subject",
+                "create the Patient first, or refer to one that you may read",
+                "not-found",
+            )
         )
 
 
@@ -435,9 +442,15 @@ def _joins_plan(tx: Tx, changed: Sequence[Draft]) -> dict[tuple[str, str], list[
         if draft.write.type != "CarePlan" or not draft.case or not draft.client or draft.body is None or draft.creator != HUB:
             continue
         targets = {ref for ref in _plan_targets(draft.body) if ref not in written}
-        loose = [
-            held.ref for held in tx.plans.get_many(targets).values() if held.case is None and held.client == draft.client and not held.deleted
-        ] if targets else []
+        loose = (
+            [
+                held.ref
+                for held in tx.plans.get_many(targets).values()
+                if held.case is None and held.client == draft.client and not held.deleted
+            ]
+            if targets
+            else []
+        )
         if loose:
             joined.setdefault((draft.client, draft.case), []).extend(loose)
     return joined
@@ -563,4 +576,24 @@ def _order(ref: Ref) -> tuple[int, str]:
     return (_ORDER.get(ref.type, 50), ref.type)
 
 
-_ORDER = {name: place for place, name in enumerate([*DIRECTORY_TYPES, "Patient", "RelatedPerson", *CREATE_ONLY, "Encounter", "EpisodeOfCare", "Condition", "Observation", "CareTeam", "Goal", "ServiceRequest", "DeviceRequest", "CarePlan", "Task"])}
+_ORDER = {
+    name: place
+    for place, name in enumerate(
+        [
+            *DIRECTORY_TYPES,
+            "Patient",
+            "RelatedPerson",
+            *CREATE_ONLY,
+            "Encounter",
+            "EpisodeOfCare",
+            "Condition",
+            "Observation",
+            "CareTeam",
+            "Goal",
+            "ServiceRequest",
+            "DeviceRequest",
+            "CarePlan",
+            "Task",
+        ]
+    )
+}

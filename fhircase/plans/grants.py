@@ -95,9 +95,7 @@ def _members(
     return found
 
 
-def _invitations(
-    case: str, client: str, id_: str, task: Resource, by_organization: Mapping[str, str], now: int
-) -> Iterable[Grant]:
+def _invitations(case: str, client: str, id_: str, task: Resource, by_organization: Mapping[str, str], now: int) -> Iterable[Grant]:
     owner = task.get("owner", {}).get("reference", "")
     partner = by_organization.get(owner.removeprefix("Organization/")) if owner.startswith("Organization/") else None
     if partner is None or task.get("status") not in INVITING:

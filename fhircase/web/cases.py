@@ -93,7 +93,13 @@ def activate(case: str) -> Response:
     document = _document()
     hub = _hub()
     view = cases.activate(
-        hub, _who().agent(), _who().viewer(hub.now()), case, goals=_names(document, "goals"), services=_names(document, "services"), **_told()
+        hub,
+        _who().agent(),
+        _who().viewer(hub.now()),
+        case,
+        goals=_names(document, "goals"),
+        services=_names(document, "services"),
+        **_told(),
     )
     return _answer(view)
 
@@ -147,4 +153,3 @@ def change_part(case: str, what: str) -> Response:
     _who().require("update", single.type if single else None)
     hub = _hub()
     return _answer(cases.change(hub, _who().agent(), _who().viewer(hub.now()), case, what, "", _document(), **_told()))
-

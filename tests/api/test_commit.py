@@ -35,7 +35,13 @@ def put(hub: Hub, *writes: Write, agent: Agent = HUB, kind: Any = "fhir") -> com
 
 
 def goal(text: str = "Walk", **more: Any) -> Resource:
-    return {"resourceType": "Goal", "lifecycleStatus": "active", "description": {"text": text}, "subject": {"reference": "Patient/p1"}, **more}
+    return {
+        "resourceType": "Goal",
+        "lifecycleStatus": "active",
+        "description": {"text": text},
+        "subject": {"reference": "Patient/p1"},
+        **more,
+    }
 
 
 def open_case(hub: Hub, *members: str) -> None:

@@ -1,6 +1,6 @@
 """The answers that other makers' messages get, each on a hub of its own, as a table.
 
-    python -m tests.stories.table"""
+python -m tests.stories.table"""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ SHOWN = ("Patient", "Encounter", "EpisodeOfCare", "CarePlan", "Goal", "ServiceRe
 
 def main() -> int:
     data = Path(os.environ.get("FHIRCASE_SAMPLES") or ROOT.parent / "shared" / "data") / "samples"
-    files = [file for pattern in FOLDERS for file in sorted(data.glob(pattern)) if file.is_file() and not file.name.endswith("-expected.json")]
+    files = [
+        file for pattern in FOLDERS for file in sorted(data.glob(pattern)) if file.is_file() and not file.name.endswith("-expected.json")
+    ]
     if not files:
         sys.stderr.write("The sample data is not here: set FHIRCASE_SAMPLES to its folder.\n")
         return 1

@@ -171,7 +171,7 @@ def test_writing_over_a_copy_keeps_what_the_server_added() -> None:
 
 
 VALUES = st.sampled_from([None, "a", "b", "c"])
-BODIES = st.fixed_dictionaries({name: VALUES for name in ("statusReason", "startDate", "language")}).map(
+BODIES = st.fixed_dictionaries(dict.fromkeys(("statusReason", "startDate", "language"), VALUES)).map(
     lambda elements: goal(**{name: value for name, value in elements.items() if value is not None})
 )
 
