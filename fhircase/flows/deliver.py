@@ -111,14 +111,6 @@ def step(hub: Hub, lane: Lane, *, batch: int = BATCH, stop: Callable[[], bool] =
         return settled
 
 
-def planned(hub: Hub, tx: Tx, partner: Partner, refs: Sequence[Ref]) -> list[Op]:
-    """What a lane would do about ``refs`` now, in order; nothing is written, so ``tx`` may be a read transaction."""
-    marks = {ref: Mark(partner.name, ref, 0) for ref in refs}
-    planner = _Planner(hub, tx, partner, Dialect.of(partner.dialect), hub.now(), marks, directory=True)
-    planner.look()
-    return planner.ops
-
-
 # ------------------------------------------------------------------------------------------ plan
 
 
@@ -154,11 +146,7 @@ def _plan(hub: Hub, lane: Lane, batch: int) -> Plan | None:
 class _Planner:
     """Decides, mark by mark, what is to be written; parents first (I7)."""
 
-    def __init__(
-        self, hub: Hub, tx: Tx, partner: Partner, dialect: Dialect, now: int, marks: dict[Ref, Mark], *, directory: bool = False
-    ) -> None:
-        """``directory``: plan directory resources along with what refers to them (they have a lane of their own)."""
-        self._directory = directory
+    def __init__(self, hub: Hub, tx: Tx, partner: Partner, dialect: Dialect, now: int, marks: dict[Ref, Mark]) -> None:
         self.hub, self.tx, self.partner, self.dialect, self.marks = hub, tx, partner, dialect, marks
         self.terms = Terms(tx, partner, dialect, now)
         self.links: list[Link] = []
@@ -170,14 +158,10 @@ class _Planner:
         self._asked: dict[Ref, None] = {}
         self._again: dict[Ref, str | None] = {}
 
-    def look(self) -> None:
-        """Decide, without writing."""
+    def plan(self) -> Plan:
         self.terms.load(self.marks)
         for ref in self.marks:
             self._visit(ref)
-
-    def plan(self) -> Plan:
-        self.look()
         directory = [(ref, None) for ref in self._asked]
         more = [(ref, client) for ref, client in self._again.items() if ref not in self.marks]
         more += [(op.ref, op.client) for op in self.ops if op.ref not in self.marks and op.ref not in self._again]
@@ -205,10 +189,10 @@ class _Planner:
                 cyclic = not op.again  # it will follow; this one is marked again for the reference back
                 continue
             theirs = self.terms.stored[target].client
-            if theirs is None and op.client is not None and not self._directory:
+            if theirs is None and op.client is not None:
                 self._asked[target] = None
                 blocked = True
-            elif theirs is not None and theirs != op.client:
+            elif theirs != op.client:
                 continue  # another client's lane: the reference stays logical until that one is there
             elif self._visit(target):
                 needs.append(target)

@@ -61,7 +61,9 @@ class Scene:
             {
                 "resourceType": "CareTeam", "id": f"{TEAM}-{case}", "status": "active", "subject": {"reference": f"Patient/{client}"},
                 "identifier": [{"system": commit.TEAM_SYSTEM, "value": case}],
-                "participant": [{"member": {"reference": f"Organization/org-{name}"}, "period": {"start": "2026-01-01"}} for name in servers],
+                "participant": [
+                    {"member": {"reference": f"Organization/org-{name}"}, "period": {"start": "2026-01-01"}} for name in servers
+                ],
             },
         )  # fmt: skip
 

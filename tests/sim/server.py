@@ -121,6 +121,11 @@ class FhirServer:
         path, _, query = path.partition("?")
         params += [tuple(unquote(x) for x in pair.split("=", 1)) for pair in query.split("&") if pair]  # type: ignore[misc]
         parts = path.strip("/").split("/")
+        if parts == ["metadata"]:
+            return Reply(200, {"resourceType": "CapabilityStatement", "fhirVersion": "4.0.1", "software": {"name": self.name}})
+        if method == "DELETE":
+            self.gone.add((parts[0], parts[1]))
+            return Reply(204, None)
         if method == "GET" and len(parts) == 1:
             return self._search(parts[0], params)
         if method == "GET" and len(parts) == 2:
