@@ -13,7 +13,7 @@ from fhircase.fhir import jsontext, times
 from fhircase.flows import enrol, settle
 from fhircase.flows.hub import Hub
 from fhircase.plans.partner import Partner
-from fhircase.ports import AuditEntry, Exchange, Key, OpenReview
+from fhircase.ports import Exchange, Key, OpenReview
 from fhircase.web.auth import principal
 
 bp = Blueprint("admin", __name__)
