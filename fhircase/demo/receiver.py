@@ -32,7 +32,11 @@ class Receiver:
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
+                length = int(self.headers.get("Content-Length", "0"))
+                body = self.rfile.read(length)
+                if len(body) < length:  # the sender died while it sent
+                    self.close_connection = True
+                    return
                 self.send_response(204 if receiver.take(self.headers, body) else 401)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
