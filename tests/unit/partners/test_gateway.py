@@ -23,8 +23,13 @@ def gateway(**how: Any) -> HttpGateway:
 
 @responses.activate
 def test_a_resource_goes_out_and_comes_back_token_by_token() -> None:
-    responses.post(f"{BASE}/Observation", body='{"resourceType":"Observation","id":"1","valueDecimal":72.50}', status=201,
-                   headers={"ETag": 'W/"1"', "Location": f"{BASE}/Observation/1/_history/1"}, content_type="application/fhir+json")  # fmt: skip
+    responses.post(
+        f"{BASE}/Observation",
+        body='{"resourceType":"Observation","id":"1","valueDecimal":72.50}',
+        status=201,
+        headers={"ETag": 'W/"1"', "Location": f"{BASE}/Observation/1/_history/1"},
+        content_type="application/fhir+json",
+    )
     from fhircase.fhir.jsontext import Number
 
     reply = gateway().request(
