@@ -58,6 +58,7 @@ class _Site:
     lines: dict[str, tuple[Line, ...]] = field(default_factory=dict)
     mappings: dict[str, Mapping] = field(default_factory=dict)
     busy: set[str] = field(default_factory=set)
+    touched: set[str] = field(default_factory=set)
 
 
 def default_folder() -> Any:
@@ -94,7 +95,8 @@ class Mappings:
             _read_codes(site, mistakes)
             _read_nodes(site, mistakes)
         for site in sites.values():
-            for name in site.nodes:
+            site.touched = _touched(site, base)
+            for name in (*site.nodes, *sorted(site.touched)):
                 _build(name, site, base, mistakes)
         templates = _read_templates(folder, base, mistakes)
         if mistakes:
@@ -186,13 +188,13 @@ def _read_nodes(site: _Site, mistakes: list[Mistake]) -> None:
 
 def _build(name: str, site: _Site, base: _Site, mistakes: list[Mistake]) -> tuple[Line, ...] | None:
     """The lines of one mapping of one site, compiled once; None when there is no such mapping or it leans on itself."""
-    owner = site if name in site.nodes else base
+    owner = site if name in site.nodes or name in site.touched else base
     if name in owner.lines:
         return owner.lines[name]
-    if name not in owner.nodes or name in owner.busy:
+    if name not in (owner.nodes if name not in owner.touched else base.nodes) or name in owner.busy:
         return None
     owner.busy.add(name)
-    own = owner.nodes[name]
+    own = owner.nodes.get(name) or base.nodes[name]
     node = _merged(name, own, owner, base, mistakes) if owner is not base else own
     if owner is base and own.get("extends") is not None:
         mistakes.append(own.mistake("only a site's mapping extends another", "extends"))
@@ -231,9 +233,40 @@ def _build(name: str, site: _Site, base: _Site, mistakes: list[Mistake]) -> tupl
             name, lines=lines, fhir=fhir.text if fhir is not None else None, v2=v2.text if v2 is not None else None,
             about=(about.text or "") if about is not None else "", site=owner.name or None, always=always,
         )  # fmt: skip
-        mapping.examples = tuple(_examples(own, mapping, owner, mistakes))
+        mapping.examples = tuple(_examples(own, mapping, owner, mistakes)) if name in owner.nodes else ()
         owner.mappings[name] = mapping
     return lines
+
+
+def _touched(site: _Site, base: _Site) -> set[str]:
+    """Common mappings that a site has no file for but reads through code tables or mappings of its own."""
+    if site is base:
+        return set()
+    leans = {name: _leans(node) for name, node in base.nodes.items()}
+    changed = set(site.nodes)
+    touched: set[str] = set()
+    while True:
+        more = {name for name, (codes, uses) in leans.items() if name not in changed and (codes & site.codes.keys() or uses & changed)}
+        if not more:
+            return touched
+        touched |= more
+        changed |= more
+
+
+def _leans(node: Node) -> tuple[set[str], set[str]]:
+    """The code tables and the mappings that a file names."""
+    codes: set[str] = set()
+    uses: set[str] = set()
+    for key, one in node.items():
+        if key == "codes" and one.text is not None:
+            codes.add(one.text)
+        elif key == "use" and one.text is not None:
+            uses.add(one.text)
+        else:
+            below = _leans(one)
+            codes |= below[0]
+            uses |= below[1]
+    return codes, uses
 
 
 def _merged(name: str, own: Node, site: _Site, base: _Site, mistakes: list[Mistake]) -> Node:
