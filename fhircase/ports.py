@@ -254,6 +254,8 @@ class Mark:
     partner: str
     ref: Ref
     rev: int
+    correlation: str = ""
+    """Of the change that marked it last; it goes along as X-Request-Id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,7 +294,7 @@ class Endpoint:
 class Outbox(Protocol):
     """Lanes: order within, independence between. All calls are in a transaction of the caller's."""
 
-    def mark(self, partner: Partner, refs: Iterable[tuple[Ref, str | None]]) -> None:
+    def mark(self, partner: Partner, refs: Iterable[tuple[Ref, str | None]], *, correlation: str = "") -> None:
         """Mark (resource, client) dirty for a partner; client None goes to its directory lane (width 1)."""
 
     def emit(self, events: Sequence[Event], *, endpoint: str | None = None) -> None:

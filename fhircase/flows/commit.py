@@ -117,7 +117,7 @@ def commit(hub: Hub, tx: Tx, change: Change, *, key: str | None = None, correlat
         if new_grants:
             tx.plans.grant(place, new_grants)
         tx.audit.add([_audit(change, changed, place, key, correlation)])
-        _mark(tx, changed, joined, new_grants, partners, place.at)
+        _mark(tx, changed, joined, new_grants, partners, place.at, correlation)
     happened = events.of_commit(
         [(draft.before, stored[draft.write.ref]) for draft in changed],
         grants=new_grants,
@@ -130,7 +130,7 @@ def commit(hub: Hub, tx: Tx, change: Change, *, key: str | None = None, correlat
         new_id=hub.ids.new,
     )
     if happened:
-        tx.outbox.emit(happened)
+        tx.outbox.emit([replace(event, data={**event.data, "correlation": correlation}) if correlation else event for event in happened])
     tx.outbox.wake()
     return Committed(place, stored, tuple(opened), unchanged)
 
@@ -533,6 +533,7 @@ def _mark(
     new_grants: Sequence[Grant],
     partners: Sequence[Partner],
     at: int,
+    correlation: str,
 ) -> None:
     """Tell the lane of each partner that may have it. Directory resources and the client go along as parents of what
     refers to them; what a partner may really have is judged again when it is sent."""
@@ -568,7 +569,7 @@ def _mark(
                     theirs[stored.ref] = grant.client
     for name, marks in wanted.items():
         ordered = sorted(marks.items(), key=lambda item: _order(item[0]))
-        tx.outbox.mark(pushed[name], [(ref, client) for ref, client in ordered])
+        tx.outbox.mark(pushed[name], ordered, correlation=correlation)
 
 
 def _order(ref: Ref) -> tuple[int, str]:

@@ -93,6 +93,7 @@ def step(hub: Hub, lane: Lane, *, batch: int = BATCH, stop: Callable[[], bool] =
             if plan is None:
                 return settled
             talk = Talk(hub, plan.partner, plan.dialect, hub.gateways(plan.partner), correlation)
+            talk.correlations = {str(ref): mark.correlation for ref, mark in plan.marks.items()}
             results = _Sender(plan, talk).send() if plan.ops else Results()
             moved = len(results.cleared) + len(results.parked)
             idle = 0 if moved or not plan.ops else idle + 1

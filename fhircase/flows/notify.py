@@ -167,7 +167,9 @@ def _post(
 
 
 def _attempt(hub: Hub, endpoint: Endpoint, secrets: Sequence[str], delivery: Delivery, body: bytes, at: int) -> _Outcome:
-    headers: Mapping[str, str] = signature.headers(secrets, delivery.event.id, at, body)
+    headers: dict[str, str] = dict(signature.headers(secrets, delivery.event.id, at, body))
+    if correlation := delivery.event.data.get("correlation"):
+        headers["X-Request-Id"] = str(correlation)
     try:
         reply = hub.poster.post(endpoint.url, body, headers)
     except PartnerDown as down:

@@ -45,6 +45,8 @@ class Talk:
     gateway: Gateway
     correlation: str
     exchanges: list[Exchange] = field(default_factory=list)
+    correlations: Mapping[str, str] = field(default_factory=dict)
+    """Of single resources (``Type/id`` here), where the change that is sent brought one."""
 
     def request(
         self,
@@ -59,7 +61,7 @@ class Talk:
         detail: Mapping[str, Any] | None = None,
     ) -> Reply:
         """Raises PartnerDown when there is no usable answer; whether it took effect is then unknown."""
-        sent = {"X-Request-Id": self.correlation, **(headers or {})}
+        sent = {"X-Request-Id": self.correlations.get(ref) or self.correlation, **(headers or {})}
         try:
             reply = self.gateway.request(method, path, body=body, headers=sent, params=params)
         except PartnerDown as down:
@@ -126,7 +128,8 @@ class Talk:
         remote = "" if "://" in path else path.partition("?")[0][:200]
         direction: Literal["in", "out"] = "in" if method == "GET" else "out"
         at = self.hub.now()
-        row = Exchange(self.partner.name, at, direction, method, ref, remote, status, outcome, self.correlation, detail or {})
+        told = self.correlations.get(ref) or self.correlation
+        row = Exchange(self.partner.name, at, direction, method, ref, remote, status, outcome, told, detail or {})
         self.exchanges.append(row)
 
 

@@ -14,22 +14,24 @@ from typing import Any
 from fhircase.plans.change import Ref
 from fhircase.plans.partner import HUB, Partner
 from fhircase.ports import Delivery, Endpoint, Event, Lane, Mark
-from fhircase.storage.engine import CHANNEL, Row, Session
+from fhircase.storage import schema
+from fhircase.storage.engine import CHANNEL, Insert, Row, Session
 from fhircase.storage.listing import Listing
 from fhircase.storage.packed import clean, pack, unpack
 
 SPREAD = 8
 """Lanes of an endpoint that does not ask for order."""
 
-_COMMIT = "(SELECT {} FROM counter WHERE name = 'commit')"
 _NEW_LANE = (
     "INSERT INTO lane (key, target, kind, fifo, waits_for, owner, lease, turn, not_before, fence, fails)"
     " VALUES (?, ?, ?, ?, ?, NULL, 0, 0, 0, 0, 0) ON CONFLICT (key) DO NOTHING"
 )
-_MARK = (
-    f"INSERT INTO mark (partner, ref, lane, rev, at) VALUES (?, ?, ?, {_COMMIT.format('seq')}, {_COMMIT.format('at')})"
-    " ON CONFLICT (partner, ref) DO UPDATE SET rev = GREATEST(mark.rev + 1, excluded.rev), lane = excluded.lane,"
-    " at = CASE WHEN mark.parked IS NULL THEN mark.at ELSE excluded.at END, parked = NULL"
+_MARK = Insert(
+    schema.mark,
+    *("partner", "ref", "lane", "rev", "at", "correlation"),
+    behind=" ON CONFLICT (partner, ref) DO UPDATE SET rev = GREATEST(mark.rev + 1, excluded.rev), lane = excluded.lane,"
+    " correlation = excluded.correlation,"
+    " at = CASE WHEN mark.parked IS NULL THEN mark.at ELSE excluded.at END, parked = NULL",
 )
 # A mark that a commit under way holds is being marked again: it must stay.
 _CLEAR = "DELETE FROM mark WHERE n = (SELECT n FROM mark WHERE partner = ? AND ref = ? AND rev = ? FOR UPDATE SKIP LOCKED)"
@@ -61,22 +63,23 @@ class SqlOutbox:
 
     # ------------------------------------------------------------------------------------------ marks
 
-    def mark(self, partner: Partner, refs: Iterable[tuple[Ref, str | None]]) -> None:
+    def mark(self, partner: Partner, refs: Iterable[tuple[Ref, str | None]], *, correlation: str = "") -> None:
         directory = f"fhir:{partner.name}:dir"
         lanes: dict[str, Row] = {}
-        made: list[Row] = []
+        made: dict[str, Row] = {}
+        seq, at = self._session.one("SELECT seq, at FROM counter WHERE name = 'commit'") or (0, 0)
         for ref, client in refs:
             key = directory if client is None else f"fhir:{partner.name}:{zlib.crc32(client.encode()) % max(partner.width, 1)}"
             lanes[key] = (key, partner.name, "fhir", 1, "" if client is None else directory)
-            made.append((partner.name, str(ref), key))
+            made[str(ref)] = (partner.name, str(ref), key, seq, at, correlation)
         self._session.many(_NEW_LANE, list(lanes.values()))
-        self._session.many(_MARK, made)
+        self._session.insert(_MARK, list(made.values()))
 
     def marks(self, lane: Lane, limit: int) -> Sequence[Mark]:
         found = self._session.all(
-            f"SELECT partner, ref, rev FROM mark WHERE lane = ? AND parked IS NULL ORDER BY n LIMIT {int(limit)}", (lane.key,)
+            f"SELECT partner, ref, rev, correlation FROM mark WHERE lane = ? AND parked IS NULL ORDER BY n LIMIT {int(limit)}", (lane.key,)
         )
-        return [Mark(partner, Ref.of(ref), rev) for partner, ref, rev in found]
+        return [Mark(partner, Ref.of(ref), rev, correlation) for partner, ref, rev, correlation in found]
 
     def clear(self, marks: Sequence[Mark]) -> None:
         """Those marked again meanwhile stay."""
@@ -189,7 +192,8 @@ class SqlOutbox:
     def deliveries(self, lane: Lane, limit: int, now: int) -> Sequence[Delivery]:
         fifo = self._session.one("SELECT fifo FROM lane WHERE key = ?", (lane.key,))
         due, args = ("", ()) if fifo is None or fifo[0] else (" AND d.not_before <= ?", (now,))
-        found = self._session.all(f"{_DELIVERY} WHERE d.lane = ? AND d.state = 'ready'{due} ORDER BY d.n LIMIT {int(limit)}", (lane.key, *args))
+        sql = f"{_DELIVERY} WHERE d.lane = ? AND d.state = 'ready'{due} ORDER BY d.n LIMIT {int(limit)}"
+        found = self._session.all(sql, (lane.key, *args))
         return [_delivery(row) for row in found]
 
     def delivered(self, ids: Sequence[int], status: int, now: int) -> None:

@@ -210,6 +210,7 @@ mark = Table(
     _text("lane"),
     _int("rev"),
     _int("at"),
+    _text("correlation"),
     _text("parked", null=True),
     UniqueConstraint("partner", "ref"),
     Index("ix_mark_lane_ready", "lane", "n", sqlite_where=Column("parked").is_(None), postgresql_where=Column("parked").is_(None)),

@@ -209,3 +209,22 @@ def test_every_commit_tells_who_when_and_from_what(hub: Hub) -> None:
     assert "Goal/g1/_history/1" in {t["reference"] for t in told[0]["target"]}
     assert told[0]["agent"][0]["who"]["display"] == "Kim Lee"
     assert [entry.action for _, entry in audit] == ["C"]
+
+
+def test_the_correlation_of_a_request_goes_along_to_lanes_events_and_audit(hub: Hub) -> None:
+    from fhircase.ports import Endpoint
+
+    open_case(hub, "mercy")
+    with hub.store.write() as tx:
+        tx.outbox.save_endpoint(Endpoint("e1", "hub", "https://x.example", (), ()))
+        change = commit.check(Change((Write("Goal", "g1", goal("Walk more")),), HUB, Source("fhir"), "a test"))
+        commit.commit(hub, tx, change, correlation="req-1")
+    with hub.store.write() as tx:
+        lane = tx.outbox.claim("me", hub.now(), 1000, kinds=("fhir",))
+        assert lane is not None
+        told = {str(mark.ref): mark.correlation for mark in tx.outbox.marks(lane, 50)}
+        events, _ = tx.outbox.events()
+        audit, _ = tx.audit.list(client="p1")
+    assert told["Goal/g1"] == "req-1"
+    assert [e.data["correlation"] for e in events if e.type == "goal.updated"] == ["req-1"]
+    assert "req-1" in {entry.correlation for _, entry in audit}

@@ -347,7 +347,7 @@ class FakeOutbox:
     def __init__(self, state: State) -> None:
         self.state = state
 
-    def mark(self, partner: Partner, refs: Iterable[tuple[Ref, str | None]]) -> None:
+    def mark(self, partner: Partner, refs: Iterable[tuple[Ref, str | None]], *, correlation: str = "") -> None:
         self.state.marks = (*self.state.marks, *((partner.name, ref) for ref, _ in refs))
 
     def emit(self, events: Sequence[Event]) -> None:

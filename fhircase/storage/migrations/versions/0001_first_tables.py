@@ -230,6 +230,7 @@ def upgrade() -> None:
     sa.Column('lane', TEXT, nullable=False),
     sa.Column('rev', sa.BigInteger(), autoincrement=False, nullable=False),
     sa.Column('at', sa.BigInteger(), autoincrement=False, nullable=False),
+    sa.Column('correlation', TEXT, nullable=False),
     sa.Column('parked', TEXT, nullable=True),
     sa.PrimaryKeyConstraint('n', name=op.f('pk_mark')),
     sa.UniqueConstraint('partner', 'ref', name=op.f('uq_mark_partner_ref'))
