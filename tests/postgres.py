@@ -30,7 +30,9 @@ def binaries() -> Path:
     named = os.environ.get("PG_BIN")
     if named:
         return Path(named)
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]) if path.parts[-3].isdigit() else 0)
+    found = sorted(
+        Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]) if path.parts[-3].isdigit() else 0
+    )
     if found:
         return found[-1].parent
     on_path = shutil.which("initdb")
@@ -66,7 +68,13 @@ class Cluster:
             raise
 
     def start(self) -> None:
-        options = [f"-p {self.port}", f"-k {self.folder}", "-c listen_addresses=127.0.0.1", "-c max_connections=200", "-c shared_buffers=64MB"]
+        options = [
+            f"-p {self.port}",
+            f"-k {self.folder}",
+            "-c listen_addresses=127.0.0.1",
+            "-c max_connections=200",
+            "-c shared_buffers=64MB",
+        ]
         if not self._fsync:
             options += ["-c fsync=off", "-c synchronous_commit=off", "-c full_page_writes=off"]
         self._run("pg_ctl", "start", "-w", "-s", "-D", str(self._data), "-l", str(self.folder / "log"), "-o", " ".join(options))
@@ -105,7 +113,13 @@ class Cluster:
 
     def _run(self, program: str, *args: str) -> None:
         done = subprocess.run(
-            [*self._as, str(self._bin / program), *args], cwd=self.folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=60,
+            [*self._as, str(self._bin / program), *args],
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
         )
         if done.returncode:
             log = self.folder / "log"

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import astuple
 from typing import Any
 
 from fhircase.ports import AuditEntry
-from fhircase.storage.engine import Session
+from fhircase.storage import schema
+from fhircase.storage.engine import Insert, Session
 from fhircase.storage.listing import Listing
 from fhircase.storage.packed import pack, unpack
 
 _LOCK = 0x66686972_61756474
 """The advisory lock that serialises the chain on PostgreSQL ('fhiraudt')."""
+_ROWS = Insert(schema.audit, "n", "batch", "at", "partner", "entry")
+_CLIENTS = Insert(schema.audit_client, "client", "n")
 
 
 class SqlAudit:
@@ -34,13 +36,13 @@ class SqlAudit:
             session.all("SELECT pg_advisory_xact_lock(?)", (_LOCK,))
         batch, last, before = session.one("SELECT batch, last, hash FROM audit_chain ORDER BY batch DESC LIMIT 1") or (0, 0, "")
         batch += 1
-        made = [(n, pack(astuple(entry))) for n, entry in enumerate(entries, last + 1)]
-        session.many(
-            "INSERT INTO audit (n, batch, at, partner, entry) VALUES (?, ?, ?, ?, ?)",
+        made = [(n, pack(_values(entry))) for n, entry in enumerate(entries, last + 1)]
+        session.insert(
+            _ROWS,
             [(n, batch, entry.at, entry.partner, text) for (n, text), entry in zip(made, entries)],
         )
         clients = {(client, n): None for (n, _), entry in zip(made, entries) for client in entry.clients}
-        session.many("INSERT INTO audit_client (client, n) VALUES (?, ?)", list(clients))
+        session.insert(_CLIENTS, list(clients))
         session.run(
             "INSERT INTO audit_chain (batch, last, before, hash) VALUES (?, ?, ?, ?)",
             (batch, made[-1][0], before, _hash(before, batch, made)),
@@ -96,6 +98,10 @@ def _hash(before: str, batch: int, rows: Sequence[tuple[int, str]]) -> str:
         made.update(f"\n{n} ".encode())
         made.update(text.encode())
     return made.hexdigest()
+
+
+def _values(e: AuditEntry) -> tuple[Any, ...]:
+    return (e.at, e.action, e.interaction, e.partner, e.user, e.key, e.refs, e.clients, e.outcome, e.correlation, e.detail)
 
 
 def _entry(text: str) -> AuditEntry:

@@ -10,8 +10,8 @@ from fhircase.errors import Conflict, Stale
 from fhircase.fhir.query import Query
 from fhircase.plans.change import Grant, Ref
 from fhircase.ports import Page, Record, Stamp, Stored, Viewer
-from fhircase.storage import paging, rows, visible
-from fhircase.storage.engine import Session
+from fhircase.storage import paging, rows, schema, visible
+from fhircase.storage.engine import Insert, Row, Session
 from fhircase.storage.schema import FOREVER, ORDINAL_BITS
 from fhircase.storage.search_sql import Search
 
@@ -21,16 +21,16 @@ _LIVE = f"{_CURRENT} WHERE r.deleted = 0"
 
 _STAMP = "UPDATE counter SET seq = seq + 1, at = GREATEST(at + 1, ?) WHERE name = 'commit' RETURNING seq, at"
 _KNOWN = "SELECT rid, type, id, version, client, case_id, sensitive, visible_from, indexed FROM resource WHERE id IN LIST(?)"
-_NEW_VERSION = "INSERT INTO version (vid, rid, type, version, updated, deleted, method, mark, text) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_NEW_RESOURCE = (
-    "INSERT INTO resource (rid, vid, type, id, version, updated, deleted, client, case_id, creator, sensitive, visible_from, indexed)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_NEW_VERSION = Insert(schema.version, "vid", "rid", "type", "version", "updated", "deleted", "method", "mark", "text")
+_NEW_RESOURCE = Insert(
+    schema.resource,
+    *("rid", "vid", "type", "id", "version", "updated", "deleted", "client", "case_id", "creator", "sensitive", "visible_from", "indexed"),
 )
 _UPDATE_RESOURCE = (
     "UPDATE resource SET vid = ?, version = ?, updated = ?, deleted = ?, client = ?, case_id = ?, creator = ?, sensitive = ?,"
     " visible_from = ?, indexed = ? WHERE rid = ?"
 )
-_CLAIM = "INSERT INTO claim (type, system, value, rid) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
+_CLAIM = Insert(schema.claim, "type", "system", "value", "rid", behind=" ON CONFLICT DO NOTHING")
 _GRANT = (
     "INSERT INTO access (partner, client, case_id, kind, item_type, item_id, since, until, stamped, start)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -125,7 +125,8 @@ class SqlPlans:
             where.append(f"({effective} < ? OR ({effective} = ? AND v.vid < ?))")
             args += [time, time, vid]
         got = self._session.all(
-            f"{opening}SELECT {rows.columns(effective)} FROM {source}{_where(where)} ORDER BY {effective} DESC, v.vid DESC LIMIT {int(count) + 1}",
+            f"{opening}SELECT {rows.columns(effective)} FROM {source}{_where(where)}"
+            f" ORDER BY {effective} DESC, v.vid DESC LIMIT {int(count) + 1}",
             args,
         )
         next_ = None
@@ -207,12 +208,12 @@ class SqlPlans:
         session = self._session
         known = self._known([record for record in records if record.version > 1])
         place = stamp.seq << ORDINAL_BITS
-        versions: list[rows.Row] = []
-        fresh: list[rows.Row] = []
-        changed: list[rows.Row] = []
-        outdated: list[tuple[int]] = []
-        index: dict[str, list[rows.Row]] = {}
-        claims: list[rows.Row] = []
+        versions: list[Row] = []
+        fresh: list[Row] = []
+        changed: list[Row] = []
+        outdated: list[int] = []
+        index: dict[str, list[Row]] = {}
+        claims: list[Row] = []
         unclaimed: list[tuple[int]] = []
         for record in records:
             before = known.get((record.type, record.id))
@@ -252,7 +253,7 @@ class SqlPlans:
                 )
                 differs = digest != old_digest
                 if differs:
-                    outdated.append((rid,))
+                    outdated.append(rid)
                 if record.claims is not None:
                     unclaimed.append((rid,))
             versions.append((place, rid, record.type, record.version, stamp.at, deleted, record.method, record.mark, record.text))
@@ -263,19 +264,20 @@ class SqlPlans:
             place += 1
         if place - (stamp.seq << ORDINAL_BITS) >> ORDINAL_BITS:
             raise ValueError("too many records in one commit")
-        session.many(_NEW_VERSION, versions)
-        session.many(_NEW_RESOURCE, fresh)
+        session.insert(_NEW_VERSION, versions)
+        session.insert(_NEW_RESOURCE, fresh)
         session.many(_UPDATE_RESOURCE, changed)
         if outdated:
+            old = session.array(outdated)
             for table in rows.INSERT:
-                session.many(f"DELETE FROM {table} WHERE rid = ?", outdated)
+                session.run(f"DELETE FROM {table} WHERE rid IN LIST(?)", (old,))
         session.many("DELETE FROM claim WHERE rid = ?", unclaimed)
         for table, values in index.items():
-            session.many(rows.INSERT[table], values)
-        if claims and session.many(_CLAIM, claims) != len(claims):
+            session.insert(rows.INSERT[table], values)
+        if claims and session.insert(_CLAIM, claims) != len(claims):
             raise Conflict("an identifier belongs to another record already", hint="update that record, or remove the identifier")
 
-    def _known(self, records: Sequence[Record]) -> dict[tuple[str, str], rows.Row]:
+    def _known(self, records: Sequence[Record]) -> dict[tuple[str, str], Row]:
         if not records:
             return {}
         found = self._session.all(_KNOWN, (self._session.array(record.id for record in records),))

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any
 
 from fhircase.fhir.query import IndexValue
 from fhircase.ports import Stored
+from fhircase.storage import schema
+from fhircase.storage.engine import Insert, Row
 from fhircase.storage.schema import ORDINAL_BITS
-
-Row = tuple[Any, ...]
 
 TABLES = {
     "token": "ix_token",
@@ -23,11 +22,11 @@ TABLES = {
 }
 
 INSERT = {
-    "ix_token": "INSERT INTO ix_token (rid, n, name, system, code, text) VALUES (?, ?, ?, ?, ?, ?)",
-    "ix_string": "INSERT INTO ix_string (rid, n, name, text, code) VALUES (?, ?, ?, ?, ?)",
-    "ix_date": "INSERT INTO ix_date (rid, n, name, low, high) VALUES (?, ?, ?, ?, ?)",
-    "ix_reference": "INSERT INTO ix_reference (rid, n, name, system, code, text) VALUES (?, ?, ?, ?, ?, ?)",
-    "ix_quantity": "INSERT INTO ix_quantity (rid, n, name, low, system, code, text) VALUES (?, ?, ?, ?, ?, ?, ?)",
+    "ix_token": Insert(schema.ix_token, "rid", "n", "name", "system", "code", "text"),
+    "ix_string": Insert(schema.ix_string, "rid", "n", "name", "text", "code"),
+    "ix_date": Insert(schema.ix_date, "rid", "n", "name", "low", "high"),
+    "ix_reference": Insert(schema.ix_reference, "rid", "n", "name", "system", "code", "text"),
+    "ix_quantity": Insert(schema.ix_quantity, "rid", "n", "name", "low", "system", "code", "text"),
 }
 
 WIDTH = 14

@@ -12,7 +12,7 @@ from fhircase.errors import Invalid, TooLarge
 from fhircase.fhir.query import Include, IndexValue, Query, Test
 from fhircase.ports import Page, Stored
 from fhircase.storage import paging, rows, visible
-from fhircase.storage.engine import Session
+from fhircase.storage.engine import Row, Session
 from fhircase.storage.schema import FOREVER
 
 MOST_INCLUDED = 1000
@@ -341,7 +341,8 @@ class Search:
             return "", f"SELECT r.rid, r.vid, r.updated AS eff{key_columns} FROM {source} WHERE {tests}", key_args + args
         if self._from_grants:
             granted, grant_args = visible.rows(self._viewer, query.type)
-            inner = f"SELECT r.rid, r.vid, r.updated, s.seen{key_columns} FROM ({granted}) s CROSS JOIN resource r ON r.rid = s.rid WHERE {tests}"
+            source = f"({granted}) s CROSS JOIN resource r ON r.rid = s.rid"
+            inner = f"SELECT r.rid, r.vid, r.updated, s.seen{key_columns} FROM {source} WHERE {tests}"
             args = [*key_args, *grant_args, *args]
         else:
             seen, seen_args = visible.seen(self._viewer)
@@ -433,7 +434,7 @@ class Search:
                 break
         return found
 
-    def _included(self, include: Include, known: dict[int, str]) -> list[rows.Row]:
+    def _included(self, include: Include, known: dict[int, str]) -> list[Row]:
         if include.reverse:
             starts = [rid for rid, type in known.items() if include.target in ("", type)]
         else:

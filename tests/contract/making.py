@@ -22,7 +22,12 @@ def viewer(partner: str, at: int = T * 2) -> Viewer:
 def record(ref: str, version: int = 1, **given: Any) -> Record:
     type, _, id = ref.partition("/")
     values: dict[str, Any] = {
-        "deleted": False, "client": None, "case": None, "creator": "hub", "mark": 0, "method": "POST" if version == 1 else "PUT",
+        "deleted": False,
+        "client": None,
+        "case": None,
+        "creator": "hub",
+        "mark": 0,
+        "method": "POST" if version == 1 else "PUT",
         "text": f'{{"resourceType":"{type}","id":"{id}","meta":{{"versionId":"{version}"}}}}',
     }
     return Record(type=type, id=id, version=version, **{**values, **given})

@@ -13,8 +13,17 @@ from tests.contract.making import T
 
 def entry(n: int = 0, **given: Any) -> AuditEntry:
     values: dict[str, Any] = {
-        "at": T + n, "action": "R", "interaction": "read", "partner": "home", "user": None, "key": "k", "refs": (f"Goal/{n}",), "clients": ("p",),
-        "outcome": "0", "correlation": "c", "detail": "ä",
+        "at": T + n,
+        "action": "R",
+        "interaction": "read",
+        "partner": "home",
+        "user": None,
+        "key": "k",
+        "refs": (f"Goal/{n}",),
+        "clients": ("p",),
+        "outcome": "0",
+        "correlation": "c",
+        "detail": "ä",
     }
     return AuditEntry(**{**values, **given})
 
@@ -26,7 +35,9 @@ def add(store: Any, *batches: list[AuditEntry]) -> None:
 
 
 def test_entries_come_back_whole_newest_first_filtered_and_paged(sql_store: Any) -> None:
-    made = [entry(n, partner="home" if n % 2 else "rehab", clients=(f"p{n % 3}", "all", "all"), user="anna" if n else None) for n in range(7)]
+    made = [
+        entry(n, partner="home" if n % 2 else "rehab", clients=(f"p{n % 3}", "all", "all"), user="anna" if n else None) for n in range(7)
+    ]
     add(sql_store, made[:3], [], made[3:])
     with sql_store.read() as tx:
         assert [e for _, e in tx.audit.list()[0]] == made[::-1]
@@ -61,19 +72,22 @@ def chained(sql_store: Any) -> Any:
     return sql_store
 
 
-@pytest.mark.parametrize(("broken", "row"), [
-    ("UPDATE audit SET entry = replace(entry, 'Goal/5', 'Goal/6') WHERE n = 5", 4),
-    ("DELETE FROM audit WHERE n = 5", 5),
-    ("DELETE FROM audit WHERE n = 3", 3),
-    ("DELETE FROM audit WHERE n = 7", 7),
-    ("DELETE FROM audit_chain WHERE batch = 2", 3),
-    ("DELETE FROM audit_chain WHERE batch = 4", 7),
-    ("INSERT INTO audit (n, batch, at, partner, entry) SELECT 99, 4, at, partner, entry FROM audit WHERE n = 1", 7),
-    ("INSERT INTO audit (n, batch, at, partner, entry) SELECT 99, 9, at, partner, entry FROM audit WHERE n = 1", 99),
-    ("UPDATE audit SET batch = 3 WHERE n = 7", 4),
-    ("UPDATE audit_chain SET hash = 'x' WHERE batch = 2", 3),
-    ("UPDATE audit_chain SET before = 'x' WHERE batch = 3", 4),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("broken", "row"),
+    [
+        ("UPDATE audit SET entry = replace(entry, 'Goal/5', 'Goal/6') WHERE n = 5", 4),
+        ("DELETE FROM audit WHERE n = 5", 5),
+        ("DELETE FROM audit WHERE n = 3", 3),
+        ("DELETE FROM audit WHERE n = 7", 7),
+        ("DELETE FROM audit_chain WHERE batch = 2", 3),
+        ("DELETE FROM audit_chain WHERE batch = 4", 7),
+        ("INSERT INTO audit (n, batch, at, partner, entry) SELECT 99, 4, at, partner, entry FROM audit WHERE n = 1", 7),
+        ("INSERT INTO audit (n, batch, at, partner, entry) SELECT 99, 9, at, partner, entry FROM audit WHERE n = 1", 99),
+        ("UPDATE audit SET batch = 3 WHERE n = 7", 4),
+        ("UPDATE audit_chain SET hash = 'x' WHERE batch = 2", 3),
+        ("UPDATE audit_chain SET before = 'x' WHERE batch = 3", 4),
+    ],
+)
 def test_every_break_of_the_chain_is_found(chained: Any, broken: str, row: int) -> None:
     with chained._database.write() as session:
         session.run(broken)

@@ -238,19 +238,30 @@ def filled(store: Any) -> None:
         commit(
             store,
             *(
-                record(f"Goal/g{turn}-{n}", client=f"p{n}", case=f"e{n}",
-                       index=[reference("patient", f"Patient/p{n}"), token("identifier", f"{turn}-{n}", "s"), token("status", "active"), date("due", n, n + 1)])
+                record(
+                    f"Goal/g{turn}-{n}",
+                    client=f"p{n}",
+                    case=f"e{n}",
+                    index=[
+                        reference("patient", f"Patient/p{n}"),
+                        token("identifier", f"{turn}-{n}", "s"),
+                        token("status", "active"),
+                        date("due", n, n + 1),
+                    ],
+                )
                 for n in range(100)
             ),
             grants=[member("home", f"p{n}", f"e{n}") for n in range(3)] if turn == 0 else (),
-        )  # fmt: skip
+        )
 
 
 def plan_of(store: Any, who: Any, query: Query) -> str:
     caught: list[tuple[str, Any]] = []
     with store.read() as tx:
         session = tx.plans._session
-        spy = SimpleNamespace(all=lambda sql, args=(): caught.append((sql, args)) or session.all(sql, args), one=session.one, dialect=session.dialect)
+        spy = SimpleNamespace(
+            all=lambda sql, args=(): caught.append((sql, args)) or session.all(sql, args), one=session.one, dialect=session.dialect
+        )
         Search(spy, who, query).page()
         return explain(session, *caught[0])
 
@@ -286,7 +297,11 @@ def test_sqlite_starts_an_open_search_at_the_grants(sqlite_url: str) -> None:
 def test_sqlite_begins_with_a_rare_code_and_not_with_a_common_one(sqlite_url: str) -> None:
     store = storage.open(sqlite_url)
     filled(store)
-    commit(store, *(record(f"Goal/x{n}", index=[token("status", "active")]) for n in range(1_000)), record("Goal/rare", index=[token("status", "rare")]))
+    commit(
+        store,
+        *(record(f"Goal/x{n}", index=[token("status", "active")]) for n in range(1_000)),
+        record("Goal/rare", index=[token("status", "rare")]),
+    )
     rare, common = (plan_of(store, HUB, Query("Goal", tests=(test(token("status", code)),))) for code in ("rare", "active"))
     assert "resource_type" not in rare, rare
     assert "ix_resource_type_updated_rid (type=?)" in common and "TEMP B-TREE" not in common, common
@@ -294,12 +309,12 @@ def test_sqlite_begins_with_a_rare_code_and_not_with_a_common_one(sqlite_url: st
     store.close()
 
 
-def test_a_tombstone_of_a_read_is_one_statement(sql_store: Any) -> None:
+def test_a_read_is_one_statement(sql_store: Any) -> None:
     commit(sql_store, record("Goal/g"))
-    for who in (HUB, viewer("home")):
-        with sql_store.read() as tx:
-            session = tx.plans._session
-            count: list[str] = []
-            tx.plans._session = SimpleNamespace(one=lambda sql, args=(): count.append(sql) or session.one(sql, args))
-            tx.plans.read(who, Ref("Goal", "g"))
-        assert len(count) == 1
+    asked: list[str] = []
+    with sql_store.read() as tx:
+        session = tx.plans._session
+        tx.plans._session = SimpleNamespace(one=lambda sql, args=(): asked.append(sql) or session.one(sql, args))
+        tx.plans.read(HUB, Ref("Goal", "g"))
+        tx.plans.read(viewer("home"), Ref("Goal", "g"))
+    assert len(asked) == 2

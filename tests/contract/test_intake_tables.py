@@ -14,8 +14,19 @@ from tests.contract.making import T
 
 def message(id: str, **given: Any) -> Message:
     values: dict[str, Any] = {
-        "partner": "mercy", "kind": "hl7v2", "key": f"key-{id}", "digest": "d", "received": T, "raw": b"MSH|\xff\x00\r", "head": b"MSH|",
-        "content_type": "x-application/hl7-v2+er7", "control_id": f"c-{id}", "event": "A03", "state": "applied", "code": "AA", "answer": b"MSA|AA\r",
+        "partner": "mercy",
+        "kind": "hl7v2",
+        "key": f"key-{id}",
+        "digest": "d",
+        "received": T,
+        "raw": b"MSH|\xff\x00\r",
+        "head": b"MSH|",
+        "content_type": "x-application/hl7-v2+er7",
+        "control_id": f"c-{id}",
+        "event": "A03",
+        "state": "applied",
+        "code": "AA",
+        "answer": b"MSA|AA\r",
     }
     return Message(id=id, **{**values, **given})
 
@@ -78,7 +89,9 @@ def test_the_list_is_newest_first_filtered_and_paged(sql_store: Any) -> None:
     with sql_store.write() as tx:
         for n in range(7):
             tx.inbox.add(
-                message(f"m{n}", partner="mercy" if n % 2 else "rehab", received=T + n, state="applied" if n < 5 else "kept", client=f"p{n % 3}")
+                message(
+                    f"m{n}", partner="mercy" if n % 2 else "rehab", received=T + n, state="applied" if n < 5 else "kept", client=f"p{n % 3}"
+                )
             )
 
     def ids(**filters: Any) -> list[str]:
@@ -110,7 +123,8 @@ def test_the_events_of_a_visit_keep_their_order_of_arrival(store: Any) -> None:
     with store.read() as tx:
         events = tx.inbox.events("v")
         assert [(e.message, e.event, e.at, e.facts) for e in events] == [
-            ("m1", "A03", T + 9, {"end": "2026-11-22T10:00:00.50Z"}), ("m3", "A01", T, {"start": "2026"}),
-        ]  # fmt: skip
+            ("m1", "A03", T + 9, {"end": "2026-11-22T10:00:00.50Z"}),
+            ("m3", "A01", T, {"start": "2026"}),
+        ]
         assert events[0].order < events[1].order
         assert list(tx.inbox.events("absent")) == []

@@ -233,8 +233,16 @@ def test_status_tells_what_waits(sql_store: Any) -> None:
     with sql_store.read() as tx:
         (told,) = tx.outbox.status()
     assert told == {
-        "key": lane.key, "target": "home", "kind": "fhir", "waiting": 2, "parked": 1, "oldest": T, "not_before": 0, "fails": 0, "owner": "me",
-    }  # fmt: skip
+        "key": lane.key,
+        "target": "home",
+        "kind": "fhir",
+        "waiting": 2,
+        "parked": 1,
+        "oldest": T,
+        "not_before": 0,
+        "fails": 0,
+        "owner": "me",
+    }
 
 
 # ---------------------------------------------------------------------------------------------- webhooks
@@ -271,7 +279,18 @@ def due(store: Any, lane: Lane, now: int = T) -> list[Any]:
 
 
 def test_endpoints_come_back_as_they_went_in(sql_store: Any) -> None:
-    one = endpoint("a", partner="home", events=("goal.updated",), clients=("p",), secrets=("s2", "s1"), thin=False, fifo=False, disabled="410", created=T, old_until=T + 1)
+    one = endpoint(
+        "a",
+        partner="home",
+        events=("goal.updated",),
+        clients=("p",),
+        secrets=("s2", "s1"),
+        thin=False,
+        fifo=False,
+        disabled="410",
+        created=T,
+        old_until=T + 1,
+    )
     endpoints(sql_store, one, endpoint("b"))
     with sql_store.write() as tx:
         assert tx.outbox.endpoint("a") == one
@@ -286,10 +305,17 @@ def test_an_event_is_queued_for_endpoints_that_want_it_and_may_ever_see_it(sql_s
     commit(sql_store, grants=[member("home", "p", "e"), member("former", "p", "e", 0, 5)])
     endpoints(
         sql_store,
-        endpoint("all"), endpoint("types", events=("goal.updated",)), endpoint("other-types", events=("task.created",)),
-        endpoint("client", clients=("p",)), endpoint("other-client", clients=("q",)), endpoint("off", disabled="410"),
-        endpoint("home", partner="home"), endpoint("former", partner="former"), endpoint("stranger", partner="stranger"), endpoint("mercy", partner="mercy"),
-    )  # fmt: skip
+        endpoint("all"),
+        endpoint("types", events=("goal.updated",)),
+        endpoint("other-types", events=("task.created",)),
+        endpoint("client", clients=("p",)),
+        endpoint("other-client", clients=("q",)),
+        endpoint("off", disabled="410"),
+        endpoint("home", partner="home"),
+        endpoint("former", partner="former"),
+        endpoint("stranger", partner="stranger"),
+        endpoint("mercy", partner="mercy"),
+    )
     emit(sql_store, event("e1"))
     assert [name for name, _ in queued(sql_store)] == ["all", "client", "former", "home", "mercy", "types"]
     emit(sql_store, event("e2", client=None, type="organization.updated"))
@@ -353,9 +379,11 @@ def test_the_log_tells_what_became_of_each_delivery(sql_store: Any) -> None:
     with sql_store.read() as tx:
         log, _ = tx.outbox.log(endpoint="w")
         assert [(d.event.id, d.state, d.attempts, d.last_status, d.last_problem, d.last_at) for d in log] == [
-            ("e3", "ready", 0, None, None, None), ("e2", "dead", 1, 410, "gone", T + 52),
-            ("e1", "dropped", 0, None, "not visible", T + 51), ("e0", "delivered", 1, 200, None, T + 50),
-        ]  # fmt: skip
+            ("e3", "ready", 0, None, None, None),
+            ("e2", "dead", 1, 410, "gone", T + 52),
+            ("e1", "dropped", 0, None, "not visible", T + 51),
+            ("e0", "delivered", 1, 200, None, T + 50),
+        ]
         assert [d.event.id for d in tx.outbox.log(state="dead")[0]] == ["e2"]
         assert [d.event.id for d in tx.outbox.log(since=T + 2)[0]] == ["e3", "e2"]
         assert list(tx.outbox.log(endpoint="other")[0]) == []

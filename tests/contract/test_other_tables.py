@@ -32,13 +32,18 @@ def test_a_links_shadows_keep_every_token(store: Any) -> None:
 def test_links_are_found_by_resource_and_by_remote_id(sql_store: Any) -> None:
     links = [Link("home", Ref("Goal", f"g{n}"), remote=str(n), state="live" if n else "ended") for n in range(4)]
     with sql_store.write() as tx:
-        tx.links.save([*links, Link("home", Ref("Task", "t"), remote="1"), Link("rehab", Ref("Goal", "g1"), remote="1"), Link("home", GOAL)])
+        tx.links.save(
+            [*links, Link("home", Ref("Task", "t"), remote="1"), Link("rehab", Ref("Goal", "g1"), remote="1"), Link("home", GOAL)]
+        )
         tx.links.save([replace(links[2], etag='W/"9"', pend={"x": 1})])
     with sql_store.read() as tx:
         assert tx.links.by_remote("home", "Goal", "1").ref == Ref("Goal", "g1")
         assert tx.links.by_remote("home", "Task", "1").ref == Ref("Task", "t")
         assert tx.links.by_remote("home", "Goal", "77") is None
-        assert set(tx.links.get_many("home", [Ref("Goal", "g1"), Ref("Goal", "g2"), Ref("Goal", "none")])) == {Ref("Goal", "g1"), Ref("Goal", "g2")}
+        assert set(tx.links.get_many("home", [Ref("Goal", "g1"), Ref("Goal", "g2"), Ref("Goal", "none")])) == {
+            Ref("Goal", "g1"),
+            Ref("Goal", "g2"),
+        }
         assert tx.links.get_many("home", []) == {}
         assert tx.links.get("home", Ref("Goal", "g2")).pend == {"x": 1}
         assert [str(link.ref) for link in tx.links.all("home")] == ["Goal/g", "Goal/g0", "Goal/g1", "Goal/g2", "Goal/g3", "Task/t"]
@@ -79,7 +84,15 @@ def test_the_ledger_is_newest_first_and_paged(sql_store: Any) -> None:
 
 
 def review(key: str = "k", **given: Any) -> Review:
-    values: dict[str, Any] = {"kind": "conflict", "what": "two sides", "hint": "choose", "subject": GOAL, "client": "p", "case": "e", "partner": "home"}
+    values: dict[str, Any] = {
+        "kind": "conflict",
+        "what": "two sides",
+        "hint": "choose",
+        "subject": GOAL,
+        "client": "p",
+        "case": "e",
+        "partner": "home",
+    }
     return Review(key=key, **{**values, **given})
 
 
@@ -129,7 +142,11 @@ def test_the_first_settlement_counts(sql_store: Any) -> None:
 def test_reviews_are_listed_newest_first_by_state_kind_client_and_case(sql_store: Any) -> None:
     with sql_store.write() as tx:
         for n in range(6):
-            tx.reviews.open(review(f"k{n}", kind="identity" if n % 2 else "conflict", client=f"p{n % 3}", case="e" if n < 3 else None), id=f"r{n}", at=T + n)
+            tx.reviews.open(
+                review(f"k{n}", kind="identity" if n % 2 else "conflict", client=f"p{n % 3}", case="e" if n < 3 else None),
+                id=f"r{n}",
+                at=T + n,
+            )
         tx.reviews.settle("r0", at=T, by="x", resolution={})
 
     def ids(**filters: Any) -> list[str]:
@@ -164,7 +181,15 @@ def test_held_elements_are_those_of_open_reviews(store: Any) -> None:
 
 
 def key(id: str, **given: Any) -> Key:
-    values: dict[str, Any] = {"name": id, "digest": f"sha-{id}", "partner": "home", "user": None, "scopes": ("system/*.rs",), "admin": False, "created": T}
+    values: dict[str, Any] = {
+        "name": id,
+        "digest": f"sha-{id}",
+        "partner": "home",
+        "user": None,
+        "scopes": ("system/*.rs",),
+        "admin": False,
+        "created": T,
+    }
     return Key(id=id, **{**values, **given})
 
 
@@ -194,10 +219,30 @@ def test_a_digest_is_one_keys_and_the_first_revocation_counts(sql_store: Any) ->
 
 def test_a_partner_comes_back_as_it_went_in(store: Any) -> None:
     partner = Partner(
-        "home", "Home Care", "org1", (("npi", "1"), ("pv1-37", "HC")), "home-care", (("EPIC", "MERCY"), ("LAB", "")), {"MERCY": "urn:oid:1"},
-        "Europe/Berlin", ("P", "T"), "never", ("06",), ("10.0.0.0/8",), True, "https://home.example/fhir", "R5", {"kind": "bearer", "secret": "s"},
-        ("Goal",), ("Goal", "Task"), 3, 12.5, True, {"etag": True, "drops": ["note"], "deep": {"x": [1, 2]}}, "berlin",
-    )  # fmt: skip
+        "home",
+        "Home Care",
+        "org1",
+        (("npi", "1"), ("pv1-37", "HC")),
+        "home-care",
+        (("EPIC", "MERCY"), ("LAB", "")),
+        {"MERCY": "urn:oid:1"},
+        "Europe/Berlin",
+        ("P", "T"),
+        "never",
+        ("06",),
+        ("10.0.0.0/8",),
+        True,
+        "https://home.example/fhir",
+        "R5",
+        {"kind": "bearer", "secret": "s"},
+        ("Goal",),
+        ("Goal", "Task"),
+        3,
+        12.5,
+        True,
+        {"etag": True, "drops": ["note"], "deep": {"x": [1, 2]}},
+        "berlin",
+    )
     with store.write() as tx:
         tx.partners.save(partner)
         tx.partners.save(Partner("rehab"))

@@ -14,7 +14,9 @@ from tests.contract.making import HUB, T, commit, date, record, reference, token
 
 def test_what_is_saved_is_read_token_for_token(store: Any) -> None:
     text = '{"resourceType":"Observation","id":"o1","valueQuantity":{"value":72.50},"note":[{"text":"übel \\u0007 \U0001f600"}]}'
-    stamp = commit(store, record("Observation/o1", text=text, mark=7, client="p1", case="e1", creator="mercy", sensitive=True, method="POST"))
+    stamp = commit(
+        store, record("Observation/o1", text=text, mark=7, client="p1", case="e1", creator="mercy", sensitive=True, method="POST")
+    )
     with store.read() as tx:
         stored = tx.plans.get(Ref("Observation", "o1"))
         assert stored == tx.plans.read(HUB, Ref("Observation", "o1"))
@@ -129,8 +131,12 @@ def test_very_long_values_are_told_apart(sql_store: Any) -> None:
 
 
 def test_by_identifier_finds_current_ones_only(sql_store: Any) -> None:
-    commit(sql_store, record("Patient/a", index=[token("identifier", "1", "s")]), record("Patient/b", index=[token("identifier", "1", "s")]))
-    commit(sql_store, record("Patient/c", index=[token("identifier", "1", "other")]), record("Group/d", index=[token("identifier", "1", "s")]))
+    commit(
+        sql_store, record("Patient/a", index=[token("identifier", "1", "s")]), record("Patient/b", index=[token("identifier", "1", "s")])
+    )
+    commit(
+        sql_store, record("Patient/c", index=[token("identifier", "1", "other")]), record("Group/d", index=[token("identifier", "1", "s")])
+    )
     commit(sql_store, record("Patient/a", 2, index=[token("identifier", "2", "s")]))
     with sql_store.read() as tx:
         assert [stored.id for stored in tx.plans.by_identifier("Patient", "s", "1")] == ["b"]

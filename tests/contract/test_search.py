@@ -26,7 +26,7 @@ from tests.contract.making import (
     token,
     uri,
     viewer,
-)  # fmt: skip
+)
 
 
 def matching(store: Any, *tests: Asked, type: str = "Goal") -> str:
@@ -42,9 +42,14 @@ def goals(store: Any, **index: Any) -> None:
 def test_tokens(sql_store: Any) -> None:
     goals(
         sql_store,
-        a=[token("code", "x", "s1")], b=[token("code", "x", "s2")], c=[token("code", "x")], d=[token("code", "y", "s1"), token("code", "x", "s1")],
-        e=[], f=[token("other", "x", "s1")], g=[token("code", "", "", "only a text")],
-    )  # fmt: skip
+        a=[token("code", "x", "s1")],
+        b=[token("code", "x", "s2")],
+        c=[token("code", "x")],
+        d=[token("code", "y", "s1"), token("code", "x", "s1")],
+        e=[],
+        f=[token("other", "x", "s1")],
+        g=[token("code", "", "", "only a text")],
+    )
     assert matching(sql_store, test(token("code", "x"))) == "abcd"
     assert matching(sql_store, test(token("code", "x", "s1"))) == "ad"
     assert matching(sql_store, test(token("code", "x"), "both")) == "c"
@@ -66,7 +71,14 @@ def test_text_of_a_token(sql_store: Any) -> None:
 
 
 def test_strings(sql_store: Any) -> None:
-    goals(sql_store, a=[string("name", "Anna")], b=[string("name", "anna")], c=[string("name", "Joanna")], d=[string("name", "An")], e=[string("name", "50%_!x")])
+    goals(
+        sql_store,
+        a=[string("name", "Anna")],
+        b=[string("name", "anna")],
+        c=[string("name", "Joanna")],
+        d=[string("name", "An")],
+        e=[string("name", "50%_!x")],
+    )
     assert matching(sql_store, test(string("name", "ann"))) == "ab"
     assert matching(sql_store, test(string("name", "Anna"), modifier="exact")) == "a"
     assert matching(sql_store, test(string("name", "nn"), modifier="contains")) == "abc"
@@ -88,12 +100,25 @@ def test_dates_by_every_prefix(sql_store: Any) -> None:
     """The table of search.html#prefix: ranges, not points. The search is for day 10."""
     goals(
         sql_store,
-        a=[date("due", 9 * DAY, 10 * DAY)], b=[date("due", 10 * DAY, 11 * DAY)], c=[date("due", 11 * DAY, 12 * DAY)],
-        d=[date("due", 10 * DAY + 5, 10 * DAY + 6)], e=[date("due", 0, 20 * DAY)], f=[date("due", -(2**62), 10 * DAY + 9)],
-        g=[date("due", 10 * DAY + 9, 2**62)], h=[],
-    )  # fmt: skip
+        a=[date("due", 9 * DAY, 10 * DAY)],
+        b=[date("due", 10 * DAY, 11 * DAY)],
+        c=[date("due", 11 * DAY, 12 * DAY)],
+        d=[date("due", 10 * DAY + 5, 10 * DAY + 6)],
+        e=[date("due", 0, 20 * DAY)],
+        f=[date("due", -(2**62), 10 * DAY + 9)],
+        g=[date("due", 10 * DAY + 9, 2**62)],
+        h=[],
+    )
     expected = {
-        "eq": "bd", "ne": "acefg", "gt": "ceg", "lt": "aef", "ge": "bcdeg", "le": "abdef", "sa": "c", "eb": "a", "ap": "bdefg",
+        "eq": "bd",
+        "ne": "acefg",
+        "gt": "ceg",
+        "lt": "aef",
+        "ge": "bcdeg",
+        "le": "abdef",
+        "sa": "c",
+        "eb": "a",
+        "ap": "bdefg",
     }
     got = {how: matching(sql_store, test(date("due", 10 * DAY, 11 * DAY), how)) for how in expected}
     assert got == expected
@@ -102,10 +127,14 @@ def test_dates_by_every_prefix(sql_store: Any) -> None:
 def test_references(sql_store: Any) -> None:
     goals(
         sql_store,
-        a=[reference("subject", "Patient/1")], b=[reference("subject", "Group/1")], c=[reference("subject", "Patient/2")],
-        d=[reference("subject", "https://other.example/Patient/1")], e=[reference("subject", identifier="mrn|1")], f=[reference("subject", identifier="npi|1")],
+        a=[reference("subject", "Patient/1")],
+        b=[reference("subject", "Group/1")],
+        c=[reference("subject", "Patient/2")],
+        d=[reference("subject", "https://other.example/Patient/1")],
+        e=[reference("subject", identifier="mrn|1")],
+        f=[reference("subject", identifier="npi|1")],
         g=[reference("owner", "Patient/1")],
-    )  # fmt: skip
+    )
     assert matching(sql_store, test(reference("subject", "Patient/1"))) == "a"
     assert matching(sql_store, test(IndexValue("subject", "reference", code="1"))) == "ab"
     assert matching(sql_store, test(reference("subject", "https://other.example/Patient/1"))) == "d"
@@ -115,7 +144,13 @@ def test_references(sql_store: Any) -> None:
 
 
 def test_quantities_by_every_prefix(sql_store: Any) -> None:
-    goals(sql_store, a=[quantity("value", 5.4, "ucum", "mg")], b=[quantity("value", 5.3, "ucum", "mg")], c=[quantity("value", 5.44, "", "", "mg")], d=[])
+    goals(
+        sql_store,
+        a=[quantity("value", 5.4, "ucum", "mg")],
+        b=[quantity("value", 5.3, "ucum", "mg")],
+        c=[quantity("value", 5.44, "", "", "mg")],
+        d=[],
+    )
     low, high = 5_350_000, 5_450_000
 
     def ask(how: str, *unit: str) -> str:
@@ -124,7 +159,15 @@ def test_quantities_by_every_prefix(sql_store: Any) -> None:
         return matching(sql_store, test(IndexValue("value", "quantity", system, code, text, *bounds), how))
 
     assert {how: ask(how) for how in ("eq", "ne", "gt", "lt", "ge", "le", "sa", "eb", "ap")} == {
-        "eq": "ac", "ne": "b", "gt": "c", "lt": "b", "ge": "ac", "le": "ab", "sa": "c", "eb": "b", "ap": "ac",
+        "eq": "ac",
+        "ne": "b",
+        "gt": "c",
+        "lt": "b",
+        "ge": "ac",
+        "le": "ab",
+        "sa": "c",
+        "eb": "b",
+        "ap": "ac",
     }
     assert ask("eq", "ucum", "mg") == "a"
     assert ask("eq", "ucum", "kg") == ""
@@ -133,26 +176,47 @@ def test_quantities_by_every_prefix(sql_store: Any) -> None:
 
 def test_uris(sql_store: Any) -> None:
     goals(
-        sql_store, a=[uri("url", "http://x.org/a")], b=[uri("url", "http://x.org/a/b")], c=[uri("url", "http://x.org/ab")], d=[uri("url", "http://x.org")]
+        sql_store,
+        a=[uri("url", "http://x.org/a")],
+        b=[uri("url", "http://x.org/a/b")],
+        c=[uri("url", "http://x.org/ab")],
+        d=[uri("url", "http://x.org")],
     )
     assert matching(sql_store, test(uri("url", "http://x.org/a"))) == "a"
     assert matching(sql_store, test(uri("url", "http://x.org/a"), modifier="below")) == "ab"
     assert matching(sql_store, test(uri("url", "http://x.org/a/b"), modifier="above")) == "abd"
 
 
-@pytest.mark.parametrize("made", [
-    token("p", "x"), string("p", "x"), date("p", 1, 2), reference("p", "Patient/1"), quantity("p", 1), uri("p", "x"),
-], ids=lambda value: str(value.kind))  # fmt: skip
+@pytest.mark.parametrize(
+    "made",
+    [
+        token("p", "x"),
+        string("p", "x"),
+        date("p", 1, 2),
+        reference("p", "Patient/1"),
+        quantity("p", 1),
+        uri("p", "x"),
+    ],
+    ids=lambda value: str(value.kind),
+)
 def test_missing_for_every_kind(sql_store: Any, made: IndexValue) -> None:
     goals(sql_store, a=[made], b=[])
     assert matching(sql_store, missing("p", made.kind, "true")) == "b"
     assert matching(sql_store, missing("p", made.kind, "false")) == "a"
 
 
-@pytest.mark.parametrize("odd", [
-    test(string("p", "x"), modifier="not-in"), test(token("p", "x"), modifier="in"), test(reference("p", "Patient/1"), modifier="below"),
-    test(uri("p", "x"), modifier="contains"), test(date("p", 1, 2), "zz"), test(quantity("p", 1), "eq", "text"),
-], ids=lambda odd: f"{odd.kind}:{odd.modifier}{odd.values[0][0]}")  # fmt: skip
+@pytest.mark.parametrize(
+    "odd",
+    [
+        test(string("p", "x"), modifier="not-in"),
+        test(token("p", "x"), modifier="in"),
+        test(reference("p", "Patient/1"), modifier="below"),
+        test(uri("p", "x"), modifier="contains"),
+        test(date("p", 1, 2), "zz"),
+        test(quantity("p", 1), "eq", "text"),
+    ],
+    ids=lambda odd: f"{odd.kind}:{odd.modifier}{odd.values[0][0]}",
+)
 def test_what_the_store_does_not_know_is_refused(sql_store: Any, odd: Asked) -> None:
     with pytest.raises(Invalid):
         matching(sql_store, odd)
@@ -175,7 +239,10 @@ def test_ids(sql_store: Any) -> None:
 
 def test_a_changed_index_is_searched_and_the_old_is_not(sql_store: Any) -> None:
     goals(sql_store, a=[token("code", "x"), string("name", "old"), date("due", 1, 2), reference("subject", "Patient/1"), quantity("n", 1)])
-    commit(sql_store, record("Goal/a", 2, index=[token("code", "y"), string("name", "new"), date("due", 5, 6), reference("subject", "Patient/2")]))
+    commit(
+        sql_store,
+        record("Goal/a", 2, index=[token("code", "y"), string("name", "new"), date("due", 5, 6), reference("subject", "Patient/2")]),
+    )
     assert matching(sql_store, test(token("code", "x"))) == matching(sql_store, test(string("name", "old"))) == ""
     assert matching(sql_store, test(date("due", 1, 2), "eq")) == matching(sql_store, test(reference("subject", "Patient/1"))) == ""
     assert matching(sql_store, missing("n", "quantity", "true")) == "a"
@@ -203,9 +270,11 @@ def test_deleted_resources_are_not_found_and_come_back(sql_store: Any) -> None:
 def test_sorting_by_parameters_puts_what_has_none_last(sql_store: Any) -> None:
     goals(
         sql_store,
-        a=[date("due", 3, 4), string("name", "m"), token("code", "2")], b=[date("due", 1, 2), date("due", 9, 10), token("code", "1")],
-        c=[string("name", "k"), token("code", "2")], d=[date("due", 2, 3), string("name", "z")],
-    )  # fmt: skip
+        a=[date("due", 3, 4), string("name", "m"), token("code", "2")],
+        b=[date("due", 1, 2), date("due", 9, 10), token("code", "1")],
+        c=[string("name", "k"), token("code", "2")],
+        d=[date("due", 2, 3), string("name", "z")],
+    )
     assert found(sql_store, Query("Goal", sort=(("due", False),))) == ["b", "d", "a", "c"]
     assert found(sql_store, Query("Goal", sort=(("due", True),))) == ["b", "a", "d", "c"]
     assert found(sql_store, Query("Goal", sort=(("name", False),))) == ["c", "a", "d", "b"]
@@ -231,7 +300,10 @@ def test_pages_join_to_the_whole(sql_store: Any, sort: tuple[tuple[str, bool], .
     who = HUB if partner == "hub" else viewer("home")
     commit(
         sql_store,
-        *(record(f"Goal/g{n:02}", client="p", case="e", index=[date("due", n % 4, n % 4 + 1)] if n % 5 else [string("name", f"x{n % 3}")]) for n in range(23)),
+        *(
+            record(f"Goal/g{n:02}", client="p", case="e", index=[date("due", n % 4, n % 4 + 1)] if n % 5 else [string("name", f"x{n % 3}")])
+            for n in range(23)
+        ),
         grants=[member("home", "p", "e")],
     )
     whole = found(sql_store, Query("Goal", sort=sort, count=200), who)
@@ -271,7 +343,11 @@ def test_a_tampered_or_foreign_cursor_is_malformed(sql_store: Any) -> None:
         for bad in wrong:
             with pytest.raises(Malformed):
                 tx.plans.search(HUB, Query("Goal", count=1, cursor=bad))
-        for other in (Query("Task", cursor=cursor), Query("Goal", sort=(("_id", False),), cursor=cursor), Query("Goal", ids=("a",), cursor=cursor)):
+        for other in (
+            Query("Task", cursor=cursor),
+            Query("Goal", sort=(("_id", False),), cursor=cursor),
+            Query("Goal", ids=("a",), cursor=cursor),
+        ):
             with pytest.raises(Malformed):
                 tx.plans.search(HUB, other)
         with pytest.raises(Malformed):
@@ -297,7 +373,15 @@ def plan(store: Any) -> None:
     commit(
         store,
         record("Patient/p"),
-        record("CarePlan/c", index=[reference("goal", "Goal/g1"), reference("goal", "Goal/g2"), reference("subject", "Patient/p"), reference("goal", "Goal/none")]),
+        record(
+            "CarePlan/c",
+            index=[
+                reference("goal", "Goal/g1"),
+                reference("goal", "Goal/g2"),
+                reference("subject", "Patient/p"),
+                reference("goal", "Goal/none"),
+            ],
+        ),
         record("CarePlan/d", index=[reference("goal", "Goal/g2"), reference("subject", "Patient/p")]),
         record("Goal/g1", index=[reference("subject", "Patient/p"), reference("addresses", "Condition/k")]),
         record("Goal/g2"),
@@ -341,14 +425,19 @@ def test_revinclude_brings_what_refers_to_matches(sql_store: Any) -> None:
 def test_iterate_follows_what_was_included_three_times(sql_store: Any) -> None:
     plan(sql_store)
     chain = (
-        Include("CarePlan", "goal"), Include("Goal", "addresses", iterate=True), Include("Condition", "evidence", iterate=True),
+        Include("CarePlan", "goal"),
+        Include("Goal", "addresses", iterate=True),
+        Include("Condition", "evidence", iterate=True),
         Include("Observation", "derived", iterate=True),
     )
     assert included(sql_store, *chain) == ["Condition/k", "Goal/g1", "Goal/g2", "Observation/o", "Observation/o2"]
     assert included(sql_store, Include("CarePlan", "goal"), Include("Goal", "addresses")) == ["Goal/g1", "Goal/g2"]
     assert included(sql_store, Include("CarePlan", "goal"), Include("Provenance", "target", reverse=True, iterate=True)) == [
-        "Goal/g1", "Goal/g2", "Provenance/v", "Provenance/w",
-    ]  # fmt: skip
+        "Goal/g1",
+        "Goal/g2",
+        "Provenance/v",
+        "Provenance/w",
+    ]
     assert included(sql_store, Include("Observation", "derived", iterate=True), type="Observation", ids=("o",)) == ["Observation/o2"]
     commit(sql_store, *(record(f"List/{n}", index=[reference("item", f"List/{n + 1}")]) for n in range(9)))
     assert included(sql_store, Include("List", "item", iterate=True), type="List", ids=("0",)) == [f"List/{n}" for n in (1, 2, 3, 4)]

@@ -77,13 +77,27 @@ def test_a_member_sees_its_case_and_its_clients_loose_records_and_no_other(sql_s
         record("Patient/q"),
         grants=[member("home", "p", "e")],
     )
-    ids = ("Goal/in", "Goal/in-labelled", "Goal/other-case", "Goal/loose", "Goal/loose-labelled", "Goal/other-client", "Goal/nobody", "Patient/p", "Patient/q")
+    ids = (
+        "Goal/in",
+        "Goal/in-labelled",
+        "Goal/other-case",
+        "Goal/loose",
+        "Goal/loose-labelled",
+        "Goal/other-client",
+        "Goal/nobody",
+        "Patient/p",
+        "Patient/q",
+    )
     assert {ref for ref in ids if sees(sql_store, HOME, ref)} == {"Goal/in", "Goal/in-labelled", "Goal/loose", "Patient/p"}
 
 
 def test_an_invited_partner_sees_the_item_alone(sql_store: Any) -> None:
     commit(
-        sql_store, record("Task/t", client="p", case="e"), record("Goal/g", client="p", case="e"), record("Patient/p"), record("Goal/loose", client="p"),
+        sql_store,
+        record("Task/t", client="p", case="e"),
+        record("Goal/g", client="p", case="e"),
+        record("Patient/p"),
+        record("Goal/loose", client="p"),
         grants=[invited("home", "p", "e", "Task/t"), invited("home", "p", "e", "Patient/p")],
     )
     refs = ("Task/t", "Goal/g", "Patient/p", "Goal/loose")
@@ -138,7 +152,10 @@ def effective(store: Any, who: Viewer, ref: str) -> int:
     """As every way of reading tells it."""
     wanted = Ref.of(ref)
     with store.read() as tx:
-        times = {tx.plans.read(who, wanted).effective, tx.plans.history(who, wanted.type, wanted.id, since=None, count=1, cursor=None).matches[0].effective}
+        times = {
+            tx.plans.read(who, wanted).effective,
+            tx.plans.history(who, wanted.type, wanted.id, since=None, count=1, cursor=None).matches[0].effective,
+        }
         for forced in (True, False):
             page = Search(tx.plans._session, who, Query(wanted.type, ids=(wanted.id,)), from_grants=forced).page()
             times.add(page.matches[0].effective)
@@ -204,14 +221,23 @@ def test_each_version_has_its_own_effective_time(sql_store: Any) -> None:
     commit(sql_store, record("Goal/g", 3, client="p", case="e"), now=T + 30)
     with sql_store.read() as tx:
         page = tx.plans.history(HOME, "Goal", "g", since=None, count=9, cursor=None)
-        assert [(stored.version, stored.updated, stored.effective) for stored in page.matches] == [(3, T + 30, T + 30), (2, T + 10, T + 20), (1, T, T + 20)]
+        assert [(stored.version, stored.updated, stored.effective) for stored in page.matches] == [
+            (3, T + 30, T + 30),
+            (2, T + 10, T + 20),
+            (1, T, T + 20),
+        ]
         assert tx.plans.vread(HOME, Ref("Goal", "g"), 1).effective == T + 20
         assert [s.version for s in tx.plans.history(HOME, "Goal", "g", since=T + 20, count=9, cursor=None).matches] == [3, 2, 1]
         assert [s.version for s in tx.plans.history(HUB, "Goal", "g", since=T + 20, count=9, cursor=None).matches] == [3]
 
 
 def test_a_poller_that_joins_late_gets_the_whole_plan_and_then_rests(sql_store: Any) -> None:
-    commit(sql_store, record("CarePlan/c", client="p", case="e", index=[reference("goal", "Goal/g")]), record("Goal/g", client="p", case="e"), now=T)
+    commit(
+        sql_store,
+        record("CarePlan/c", client="p", case="e", index=[reference("goal", "Goal/g")]),
+        record("Goal/g", client="p", case="e"),
+        now=T,
+    )
     commit(sql_store, record("CarePlan/x", client="q", case="f"), grants=[member("home", "q", "f")], now=T + 1_000)
     cursor = T + 1_000
     commit(sql_store, grants=[member("home", "p", "e")], now=T + 5_000)
@@ -231,7 +257,15 @@ def test_updated_compares_the_viewers_effective_time(sql_store: Any) -> None:
     commit(sql_store, record("Goal/g", client="p", case="e"), now=T)
     commit(sql_store, grants=[member("home", "p", "e")], now=T + 100)
     tests = {
-        "eq": [100], "ne": [0, 99, 101], "gt": [0, 99], "lt": [101], "ge": [0, 99, 100], "le": [100, 101], "sa": [0, 99], "eb": [101], "ap": [100],
+        "eq": [100],
+        "ne": [0, 99, 101],
+        "gt": [0, 99],
+        "lt": [101],
+        "ge": [0, 99, 100],
+        "le": [100, 101],
+        "sa": [0, 99],
+        "eb": [101],
+        "ap": [100],
     }
     for prefix, hits in tests.items():
         for at in (0, 99, 100, 101):
@@ -262,7 +296,11 @@ def test_includes_totals_and_history_hold_no_foreign_resource(sql_store: Any) ->
         record("Provenance/b", client="p", case="e", index=[reference("target", "CarePlan/c")]),
         grants=[member("home", "p", "e")],
     )
-    query = Query("CarePlan", total=True, includes=(Include("CarePlan", "goal"), Include("CarePlan", "*"), Include("Provenance", "target", reverse=True)))
+    query = Query(
+        "CarePlan",
+        total=True,
+        includes=(Include("CarePlan", "goal"), Include("CarePlan", "*"), Include("Provenance", "target", reverse=True)),
+    )
     with sql_store.read() as tx:
         page = tx.plans.search(HOME, query)
         assert sorted(str(stored.ref) for stored in page.included) == ["Goal/mine", "Provenance/b"]
@@ -277,15 +315,41 @@ def test_both_plans_of_a_search_find_the_same(sql_store: Any) -> None:
     for n in range(120):
         client = f"p{n % 7}"
         case = chance.choice([None, f"e{n % 5}"])
-        grants = [chance.choice([
-            member(chance.choice(["home", "rehab"]), client, f"e{chance.randrange(5)}", T + chance.randrange(-50, 200), chance.choice([None, T + 150])),
-            invited(chance.choice(["home", "rehab"]), client, "e1", f"Goal/g{chance.randrange(120)}"),
-        ])] if n % 3 == 0 else []
+        grants = (
+            [
+                chance.choice(
+                    [
+                        member(
+                            chance.choice(["home", "rehab"]),
+                            client,
+                            f"e{chance.randrange(5)}",
+                            T + chance.randrange(-50, 200),
+                            chance.choice([None, T + 150]),
+                        ),
+                        invited(chance.choice(["home", "rehab"]), client, "e1", f"Goal/g{chance.randrange(120)}"),
+                    ]
+                )
+            ]
+            if n % 3 == 0
+            else []
+        )
         commit(
             sql_store,
-            record(f"Goal/g{n}", client=client, case=case, sensitive=chance.random() < 0.3, creator=chance.choice(["hub", "home", "mercy"]),
-                   index=[reference("patient", f"Patient/{client}"), token("status", chance.choice("ab")), date("due", n, n + 1), string("text", f"t{n % 4}")]),
-            grants=grants, now=T + n,
+            record(
+                f"Goal/g{n}",
+                client=client,
+                case=case,
+                sensitive=chance.random() < 0.3,
+                creator=chance.choice(["hub", "home", "mercy"]),
+                index=[
+                    reference("patient", f"Patient/{client}"),
+                    token("status", chance.choice("ab")),
+                    date("due", n, n + 1),
+                    string("text", f"t{n % 4}"),
+                ],
+            ),
+            grants=grants,
+            now=T + n,
         )
     tests = [(), (test(token("status", "a")),), (test(reference("patient", "Patient/p3")),), (test(token("status", "a"), modifier="not"),)]
     sorts = [(), (("due", True),), (("text", False), ("_lastUpdated", True)), (("_id", True),)]
@@ -293,7 +357,12 @@ def test_both_plans_of_a_search_find_the_same(sql_store: Any) -> None:
     with sql_store.read() as tx:
         for partner, at, wanted, sort in itertools.product(("home", "rehab", "mercy"), (T, T + 100, T + 1000), tests, sorts):
             pages = [
-                Search(tx.plans._session, viewer(partner, at), Query("Goal", tests=wanted, sort=sort, count=200, total=True), from_grants=forced).page()
+                Search(
+                    tx.plans._session,
+                    viewer(partner, at),
+                    Query("Goal", tests=wanted, sort=sort, count=200, total=True),
+                    from_grants=forced,
+                ).page()
                 for forced in (True, False)
             ]
             assert pages[0] == pages[1]
