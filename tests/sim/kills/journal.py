@@ -1,7 +1,7 @@
 """A partner FHIR server that survives every kill and keeps a journal of what was really written to it.
 
 It lives in the harness's process, so no kill of the hub can touch its memory: the journal is the truth that the run is
-judged by."""
+judged by. It answers as slowly as it is told to, and some writes take effect long after the hub has given up or died."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -21,7 +22,8 @@ IDENTITY = "urn:fhircase:id"
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One accepted write. ``number`` is the order at this server; ``identity`` the hub's ``Type/id``."""
+    """One accepted write. ``number`` is the order at this server; ``identity`` the hub's ``Type/id``; ``before`` what it held
+    until then; ``dangling`` references of it to what this server did not hold."""
 
     number: int
     method: str
@@ -30,18 +32,21 @@ class Entry:
     version: int
     identity: str | None
     body: Resource
+    before: Resource | None
+    dangling: tuple[str, ...]
 
 
 class JournalServer:
     """FHIR R4 over HTTP/1.1 on a free loopback port: conditional create, If-Match, search, history."""
 
-    def __init__(self, name: str, latency: float = 0.0) -> None:
+    def __init__(self, name: str, delay: Callable[[str], float] = lambda method: 0.0) -> None:
+        """``delay(method)``: seconds between a request's arrival and its effect."""
         self.name = name
-        self.latency = latency
+        self.delay = delay
+        self.torn = 0
         self.journal: list[Entry] = []
         self.versions: dict[tuple[str, str], list[Resource]] = {}
         self.lock = threading.Lock()
-        self.on_write: Callable[[Entry], None] | None = None
         server = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -51,8 +56,12 @@ class JournalServer:
             def handle_one(self) -> None:
                 length = int(self.headers.get("Content-Length", "0"))
                 data = self.rfile.read(length)
-                if server.latency:
-                    time.sleep(server.latency)
+                if len(data) < length:  # the hub died while it sent this
+                    server.torn += 1
+                    self.close_connection = True
+                    return
+                if pause := server.delay(self.command):
+                    time.sleep(pause)
                 url = urlsplit(self.path)
                 parts = [part for part in url.path.removeprefix("/fhir").split("/") if part]
                 status, body = server.answer(self.command, parts, parse_qsl(url.query), data, self.headers)
@@ -111,10 +120,25 @@ class JournalServer:
     def edit(self, type_: str, identity: str, change: Callable[[Resource], Resource]) -> Resource | None:
         """An edit by the partner's own staff; None when it is not here yet. Not in the journal: the hub did not write it."""
         with self.lock:
-            for (held_type, id_), versions in self.versions.items():
-                if held_type == type_ and identity_of(versions[-1]) == identity:
-                    return self._store(held_type, id_, change(json.loads(json.dumps(versions[-1]))))
+            held = self._of_hub(type_, identity)
+            return None if held is None else self._store(type_, held["id"], change(json.loads(json.dumps(held))))
+
+    def find(self, type_: str, identity: str) -> Resource | None:
+        """This server's copy of the hub's ``Type/id``."""
+        with self.lock:
+            return self._of_hub(type_, identity)
+
+    def _of_hub(self, type_: str, identity: str) -> Resource | None:
+        for (held_type, _), versions in self.versions.items():
+            if held_type == type_ and identity_of(versions[-1]) == identity:
+                return versions[-1]
         return None
+
+    def dump(self, path: Path) -> None:
+        """Every version that this server ever held, one a line, for whoever looks for the cause of a fault."""
+        with self.lock, path.open("w") as file:
+            for versions in self.versions.values():
+                file.writelines(json.dumps(version) + "\n" for version in versions)
 
     def current(self) -> list[Resource]:
         with self.lock:
@@ -128,15 +152,16 @@ class JournalServer:
             if found:
                 return 412, _outcome("multiple-matches")
         made = self._store(type_, f"{self.name}-{len(self.versions) + 1}", body)
-        self._journal("POST", made)
+        self._journal("POST", made, None)
         return 201, made
 
     def _update(self, type_: str, id_: str, body: Resource, if_match: str | None) -> tuple[int, Resource | None]:
         held = self.versions.get((type_, id_))
+        before = held[-1] if held else None
         if if_match is not None and (held is None or if_match != f'W/"{held[-1]["meta"]["versionId"]}"'):
             return 412, _outcome("conflict")
         made = self._store(type_, id_, body)
-        self._journal("PUT", made)
+        self._journal("PUT", made, before)
         return (200 if held else 201), made
 
     def _store(self, type_: str, id_: str, body: Resource) -> Resource:
@@ -147,11 +172,13 @@ class JournalServer:
         versions.append(made)
         return made
 
-    def _journal(self, method: str, made: Resource) -> None:
-        entry = Entry(len(self.journal), method, made["resourceType"], made["id"], int(made["meta"]["versionId"]), identity_of(made), made)
-        self.journal.append(entry)
-        if self.on_write is not None:
-            self.on_write(entry)
+    def _journal(self, method: str, made: Resource, before: Resource | None) -> None:
+        dangling = tuple(sorted({text for text in references(made) if tuple(text.split("/")[:2]) not in self.versions}))
+        self.journal.append(
+            Entry(
+                len(self.journal), method, made["resourceType"], made["id"], int(made["meta"]["versionId"]), identity_of(made), made, before, dangling
+            )
+        )
 
     def _search(self, type_: str, query: list[tuple[str, str]]) -> list[Resource]:
         found = [versions[-1] for (held, _), versions in self.versions.items() if held == type_]
@@ -174,6 +201,19 @@ class JournalServer:
 
 def identity_of(resource: Resource) -> str | None:
     return next((i["value"] for i in _identifiers(resource) if i.get("system") == IDENTITY), None)
+
+
+def references(value: Any) -> list[str]:
+    """Every relative literal reference (``Type/id``) in a resource."""
+    if isinstance(value, list):
+        return [text for item in value for text in references(item)]
+    if not isinstance(value, dict):
+        return []
+    found = [text for item in value.values() for text in references(item)]
+    text = value.get("reference")
+    if isinstance(text, str) and text.count("/") == 1 and "//" not in text and not text.startswith(("#", "urn:")):
+        found.append(text)
+    return found
 
 
 def _identifiers(resource: Resource) -> list[Resource]:

@@ -7,6 +7,7 @@ are committed, which is the fault that the harness must be able to see."""
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import sys
@@ -21,69 +22,138 @@ from fhircase import wiring
 from fhircase.partners import gateway, poster
 from tests.sim.kills.board import Board
 
+_OPENERS = {
+    "fhircase.flows.take_in": "transaction: message", "fhircase.flows.cases": "transaction: case edit",
+    "fhircase.flows.deliver": "transaction: delivery", "fhircase.flows.absorb": "transaction: partner's edit",
+    "fhircase.flows.receive": "transaction: partner's edit", "fhircase.flows.notify": "transaction: webhook",
+    "fhircase.worker.deliver": "transaction: lane claim",
+}  # fmt: skip
+_WRITES = {"POST": "sending: create", "PUT": "sending: update"}
+EARLY_S = 0.05
 
-class Watched:
-    """A store whose write transactions show on the board from after BEGIN until after COMMIT."""
 
-    def __init__(self, store: Any, board: Board) -> None:
-        self._store, self._board = store, board
+class Here(threading.local):
+    """What this thread is doing, across several calls."""
+
+    request = False
+    unanswered = 0
+    unrecorded = 0
+
+
+class Watch:
+    """Puts the board around the store, the web application, the MLLP listener and what goes out."""
+
+    def __init__(self, board: Board) -> None:
+        self.board = board
+        self.here = Here()
+
+    def install(self) -> None:
+        opened, made, take_in = wiring.storage.open, wiring.create_app, wiring.House._take_in
+        watch = self
+
+        class Storage:
+            def __init__(self, real: Any) -> None:
+                self._real = real
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(self._real, name)
+
+            def open(self, *given: Any, **named: Any) -> Any:
+                return WatchedStore(opened(*given, **named), watch)
+
+        def app(*given: Any, **named: Any) -> Any:
+            flask = made(*given, **named)
+            inner = flask.wsgi_app
+            flask.wsgi_app = watch.wsgi(early(inner) if os.environ.get("ACK_EARLY") else inner)
+            return flask
+
+        def by_mllp(house: Any, raw: bytes, peer: Any) -> bytes | None:
+            with watch.request("request: message by MLLP"):
+                return take_in(house, raw, peer)
+
+        wiring.storage = Storage(wiring.storage)  # type: ignore[assignment]
+        wiring.create_app = app
+        wiring.House._take_in = by_mllp  # type: ignore[method-assign]
+        gateway.HttpGateway.request = self.sending(gateway.HttpGateway.request)  # type: ignore[method-assign]
+        poster.WebhookPoster.post = self.posting(poster.WebhookPoster.post)  # type: ignore[method-assign]
+
+    @contextmanager
+    def request(self, place: str) -> Iterator[None]:
+        self.here.request = True
+        try:
+            with self.board.at(place):
+                yield
+        finally:
+            self.here.request = False
+            while self.here.unanswered:
+                self.here.unanswered -= 1
+                self.board.leave("request: committed, not answered")
+
+    def wsgi(self, inner: Callable[..., Iterable[bytes]]) -> Callable[..., Iterable[bytes]]:
+        def outer(environ: Any, start: Any) -> Iterable[bytes]:
+            path, method = environ["PATH_INFO"], environ["REQUEST_METHOD"]
+            if path == "/readyz":
+                return inner(environ, start)
+            edit = "request: message by HTTP" if path.startswith("/intake") else "request: case edit"
+            with self.request("request: read" if method == "GET" else edit):
+                return list(inner(environ, start))
+
+        return outer
+
+    def sending(self, inner: Callable[..., Any]) -> Callable[..., Any]:
+        def told(gate: Any, method: str, *given: Any, **named: Any) -> Any:
+            with self.board.at(_WRITES.get(method, "sending: read")):
+                reply = inner(gate, method, *given, **named)
+            if method in _WRITES and reply.status in (200, 201):
+                self.here.unrecorded += 1
+                self.board.enter("sending: landed, not recorded")
+            return reply
+
+        return told
+
+    def posting(self, inner: Callable[..., Any]) -> Callable[..., Any]:
+        def told(*given: Any, **named: Any) -> Any:
+            with self.board.at("sending: webhook"):
+                return inner(*given, **named)
+
+        return told
+
+    def committed(self) -> None:
+        while self.here.unrecorded:
+            self.here.unrecorded -= 1
+            self.board.leave("sending: landed, not recorded")
+        if self.here.request:
+            self.here.unanswered += 1
+            self.board.enter("request: committed, not answered")
+
+
+class WatchedStore:
+    """A store whose write transactions show on the board."""
+
+    def __init__(self, store: Any, watch: Watch) -> None:
+        self._store, self._watch = store, watch
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
 
+    def write(self) -> Any:
+        opener = sys._getframe(1).f_globals.get("__name__", "")
+        return self._write(_OPENERS.get(opener, "transaction: other"))
+
     @contextmanager
-    def write(self) -> Iterator[Any]:
-        held: list[Any] = []
+    def _write(self, place: str) -> Iterator[Any]:
+        board = self._watch.board
+        committing = False
         try:
             with self._store.write() as tx:
-                held.append(self._board.phase("transaction"))
-                held[0].__enter__()
-                yield tx
+                with board.at(place):
+                    yield tx
+                board.enter("transaction: COMMIT")
+                committing = True
         finally:
-            if held:
-                held[0].__exit__(None, None, None)
-
-
-def watch(board: Board) -> None:
-    """Put the board around the store, the web application and what goes out."""
-    opened, made = wiring.storage.open, wiring.create_app
-
-    def open_watched(*given: Any, **named: Any) -> Any:
-        return Watched(opened(*given, **named), board)
-
-    def app_watched(*given: Any, **named: Any) -> Any:
-        app = made(*given, **named)
-        inner = app.wsgi_app
-        outer: Callable[..., Iterable[bytes]] = early(inner) if os.environ.get("ACK_EARLY") else inner
-
-        def wsgi(environ: Any, start: Any) -> Iterable[bytes]:
-            if environ["PATH_INFO"] == "/readyz":
-                return inner(environ, start)
-            with board.phase("request"):
-                return list(outer(environ, start))
-
-        app.wsgi_app = wsgi
-        return app
-
-    class Storage:
-        def __getattr__(self, name: str) -> Any:
-            return open_watched if name == "open" else getattr(_storage, name)
-
-    _storage = wiring.storage
-    wiring.storage = Storage()  # type: ignore[assignment]
-    wiring.create_app = app_watched
-    _around(gateway.HttpGateway, "request", board)
-    _around(poster.WebhookPoster, "post", board)
-
-
-def _around(kind: Any, method: str, board: Board) -> None:
-    inner = getattr(kind, method)
-
-    def told(self: Any, *given: Any, **named: Any) -> Any:
-        with board.phase("sending"):
-            return inner(self, *given, **named)
-
-    setattr(kind, method, told)
+            if committing:
+                board.leave("transaction: COMMIT")
+        self._watch.committed()
 
 
 def early(inner: Callable[..., Iterable[bytes]]) -> Callable[..., Iterable[bytes]]:
@@ -94,10 +164,10 @@ def early(inner: Callable[..., Iterable[bytes]]) -> Callable[..., Iterable[bytes
             return inner(environ, start)
         raw = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         control = re.split(rb"[\r\n]", raw)[0].split(b"|")[9]
-        again = {**environ, "wsgi.input": __import__("io").BytesIO(raw)}
+        again = {**environ, "wsgi.input": io.BytesIO(raw)}
 
         def later() -> None:
-            time.sleep(0.05)
+            time.sleep(EARLY_S)
             list(inner(again, lambda *given: None))
 
         threading.Thread(target=later).start()
@@ -108,7 +178,7 @@ def early(inner: Callable[..., Iterable[bytes]]) -> Callable[..., Iterable[bytes
 
 
 def main() -> None:
-    watch(Board(Path(sys.argv[1])))
+    Watch(Board(Path(sys.argv[1]))).install()
     from fhircase.__main__ import main as fhircase
 
     sys.argv = ["fhircase", *sys.argv[2:]]
