@@ -179,7 +179,9 @@ def _apart(item: Item, owned: Sequence[tuple[tuple[str, str], ...]]) -> Item:
 
     def split(element: Any) -> tuple[Any, list[Any]]:
         codings = element.get("coding") if type(element) is dict else None
-        others = [one for one in codings if theirs(one)] if type(codings) is list else []
+        if type(codings) is not list:
+            return element, []
+        others = [one for one in codings if theirs(one)]
         if not others:
             return element, others
         ours = [one for one in codings if not theirs(one)]

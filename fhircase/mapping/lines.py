@@ -102,6 +102,7 @@ class Tables:
     mapping: Callable[[str], tuple[Line, ...] | None]
     mapping_names: Callable[[], list[str]]
     mistakes: list[Mistake] = field(default_factory=list)
+    site: str = ""
 
 
 def yes(node: Node | None, tables: Tables) -> bool:
@@ -525,7 +526,8 @@ def v2_lines(fields: Node, tables: Tables, *, used: tuple[Line, ...] | None = No
         if known is not None:
             like = known.get(name)
             if like is None:
-                tables.mistakes.append(fields.mistake(f"mapping '{use}' has no field '{name}'{likely(name, known)}", name))
+                owner = f"mapping '{use}' of site '{tables.site}'" if tables.site else f"mapping '{use}'"
+                tables.mistakes.append(fields.mistake(f"{owner} has no field '{name}'{likely(name, known)}", name))
                 continue
         line = _v2_line(name, node, fields, tables, like, use, within)
         if line is not None:

@@ -205,6 +205,7 @@ def _build(name: str, site: _Site, base: _Site, mistakes: list[Mistake]) -> tupl
         mapping=lambda wanted: _build(wanted, owner, base, mistakes),
         mapping_names=lambda: [*owner.nodes, *base.nodes],
         mistakes=mistakes,
+        site=owner.name,
     )
     before = len(mistakes)
     fields = node.get("fields")

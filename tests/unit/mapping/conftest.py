@@ -43,9 +43,12 @@ LIFE = {"new": "proposed", "running": "active", "done": "completed"}
 
 def concept_map(rows: dict[str, str], target: str, equivalence: dict[str, str] | None = None) -> str:
     elements = [
-        {"code": word, "target": [{"code": code, "equivalence": (equivalence or {}).get(word, "equivalent")}]} for word, code in rows.items()
+        {"code": word, "target": [{"code": code, "equivalence": (equivalence or {}).get(word, "equivalent")}]}
+        for word, code in rows.items()
     ]
-    return json.dumps({"resourceType": "ConceptMap", "status": "active", "group": [{"source": "s", "target": target, "element": elements}]}, indent=1)
+    return json.dumps(
+        {"resourceType": "ConceptMap", "status": "active", "group": [{"source": "s", "target": target, "element": elements}]}, indent=1
+    )
 
 
 @pytest.fixture
@@ -54,7 +57,9 @@ def folder(tmp_path: Path) -> Callable[..., Path]:
 
     def make(goal: str = GOAL, codes: dict[str, str] | None = None, files: dict[str, str] | None = None) -> Path:
         written: dict[str, Any] = {"goal.yaml": goal, "codes/life.json": concept_map(LIFE, "http://hl7.org/fhir/goal-status")}
-        written["codes/area.json"] = concept_map({"food": "dietary", "safety": "safety"}, "http://terminology.hl7.org/CodeSystem/goal-category")
+        written["codes/area.json"] = concept_map(
+            {"food": "dietary", "safety": "safety"}, "http://terminology.hl7.org/CodeSystem/goal-category"
+        )
         written |= {f"codes/{name}.json": text for name, text in (codes or {}).items()}
         written |= files or {}
         for name, text in written.items():

@@ -38,7 +38,14 @@ def test_every_code_of_a_required_binding_has_a_word_and_back(maps: Mappings) ->
                     assert known and word is not None, (name, line.name, code)
                     assert coder.write(word) == (code, True), (name, line.name, code)
                     seen.add(path.element.path)
-    assert {"Goal.lifecycleStatus", "ServiceRequest.status", "CarePlan.intent", "CareTeam.status", "Task.status", "Encounter.status"} <= seen
+    assert {
+        "Goal.lifecycleStatus",
+        "ServiceRequest.status",
+        "CarePlan.intent",
+        "CareTeam.status",
+        "Task.status",
+        "Encounter.status",
+    } <= seen
     assert {"EpisodeOfCare.status", "Patient.gender", "DeviceRequest.intent", "Observation.status", "Identifier.use"} <= seen
 
 
@@ -98,7 +105,14 @@ def test_snomed_codes_that_could_not_be_checked_say_so(samples: Path) -> None:
 
 def test_v2_sex_follows_the_guide(maps: Mappings) -> None:
     sex = maps.codes("v2-sex")
-    assert {code: sex.forward(code) for code in "MFOANU"} == {"M": "male", "F": "female", "O": "other", "A": "other", "N": "other", "U": "unknown"}
+    assert {code: sex.forward(code) for code in "MFOANU"} == {
+        "M": "male",
+        "F": "female",
+        "O": "other",
+        "A": "other",
+        "N": "other",
+        "U": "unknown",
+    }
     assert sex.forward("Q") is None
 
 
@@ -115,13 +129,16 @@ def test_v2_class_follows_the_guide_and_keeps_the_rest_in_its_own_system(maps: M
 @pytest.mark.parametrize(
     ("nubc", "disposition", "route"),
     [
-        ("01", "home", "home"), ("1", "home", "home"), ("02", "other-facility", "other-facility"), ("03", "snf", "snf"), ("3", "snf", "snf"),
+        ("01", "home", "home"), ("1", "home", "home"), ("02", "other-facility", "other-facility"), ("03", "snf", "snf"),
+        ("3", "snf", "snf"),
         ("05", "other-facility", "other-facility"), ("06", "home", "home-with-services"), ("07", "against-advice", "against-advice"),
-        ("20", "died", "died"), ("40", "died", "died"), ("41", "died", "died"), ("42", "died", "died"), ("43", "other-facility", "other-facility"),
+        ("20", "died", "died"), ("40", "died", "died"), ("41", "died", "died"), ("42", "died", "died"),
+        ("43", "other-facility", "other-facility"),
         ("50", "hospice", "hospice"), ("51", "hospice", "hospice"), ("61", "snf", "snf"), ("62", "rehab", "rehab"),
         ("63", "long-term-care", "long-term-care"), ("65", "psychiatric", "psychiatric"), ("66", "other-facility", "other-facility"),
         ("70", "other-facility", "other-facility"), ("21", "other", "other-facility"), ("30", None, "not-discharged"),
-        ("81", "home", "home"), ("83", "snf", "snf"), ("86", "home", "home-with-services"), ("90", "rehab", "rehab"), ("93", "psychiatric", "psychiatric"),
+        ("81", "home", "home"), ("83", "snf", "snf"), ("86", "home", "home-with-services"), ("90", "rehab", "rehab"),
+        ("93", "psychiatric", "psychiatric"),
         ("95", "other-facility", "other-facility"), ("Ready to go", None, None), ("99", None, None),
     ],
 )  # fmt: skip
@@ -144,7 +161,10 @@ def test_no_template_is_for_those_who_died_or_were_not_discharged(maps: Mappings
 
 
 def test_every_other_route_has_a_template_that_only_proposes(maps: Mappings) -> None:
-    routes = {target.code for group in maps.codes("discharge-route").groups for target, _ in group.rows.values()} - {"died", "not-discharged"}
+    routes = {target.code for group in maps.codes("discharge-route").groups for target, _ in group.rows.values()} - {
+        "died",
+        "not-discharged",
+    }
     for route in (*sorted(routes), None):
         found = maps.templates("medical", route)
         assert found.name.startswith("medical/") and found.goals and found.services

@@ -39,7 +39,9 @@ def test_show_names_the_file_and_line_of_each_field() -> None:
 
 def test_try_runs_a_resource_a_document_and_a_message(tmp_path) -> None:  # type: ignore[no-untyped-def]
     resource = tmp_path / "goal.json"
-    resource.write_text('{"resourceType":"Goal","lifecycleStatus":"active","description":{"text":"Walk"},"subject":{"reference":"Patient/p"},"language":"en"}')
+    resource.write_text(
+        '{"resourceType":"Goal","lifecycleStatus":"active","description":{"text":"Walk"},"subject":{"reference":"Patient/p"},"language":"en"}'
+    )
     assert try_("goal", resource) == ['{"title":"Walk","lifecycle":"active","client":"Patient/p"}', "not read: language"]
     document = tmp_path / "doc.json"
     document.write_text('{"title":"Walk","lifecycle":"won","client":"Patient/p"}')

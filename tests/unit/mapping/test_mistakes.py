@@ -42,11 +42,16 @@ MISTAKES: dict[str, tuple[str, str, str]] = {
         "description.txt",
         "mappings/goal.yaml:4:21: fields.title.fhir: 'description.txt': Goal.description has no element 'txt' (did you mean 'text'?)",
     ),
-    "misspelt key": ("client:    {fhir:", "client:    {fihr:", "mappings/goal.yaml:8:15: fields.client.fihr: 'fihr' is not known here (did you mean 'fhir'?)"),
+    "misspelt key": (
+        "client:    {fhir:",
+        "client:    {fihr:",
+        "mappings/goal.yaml:8:15: fields.client.fihr: 'fihr' is not known here (did you mean 'fhir'?)",
+    ),
     "choice without type": (
         "start.ofType(date)",
         "start",
-        "mappings/goal.yaml:7:21: fields.started.fhir: 'start': Goal.start has several types, say which: start.ofType(date), start.ofType(CodeableConcept)",
+        "mappings/goal.yaml:7:21: fields.started.fhir: 'start': Goal.start has several types, say which: start.ofType(date), "
+        "start.ofType(CodeableConcept)",
     ),
     "choice with another type": (
         "start.ofType(date)",
@@ -58,7 +63,11 @@ MISTAKES: dict[str, tuple[str, str, str]] = {
         "ref: Practitioner",
         "mappings/goal.yaml:8:35: fields.client.ref: Goal.subject cannot point to Practitioner; allowed: Group, Organization, Patient",
     ),
-    "misspelt type": ("ref: Patient", "ref: Patinet", "mappings/goal.yaml:8:35: fields.client.ref: 'Patinet' is not a resource type (did you mean 'Patient'?)"),
+    "misspelt type": (
+        "ref: Patient",
+        "ref: Patinet",
+        "mappings/goal.yaml:8:35: fields.client.ref: 'Patinet' is not a resource type (did you mean 'Patient'?)",
+    ),
     "reference without ref": (
         "{fhir: subject, ref: Patient, need: yes}",
         "{fhir: subject, need: yes}",
@@ -74,13 +83,21 @@ MISTAKES: dict[str, tuple[str, str, str]] = {
         "{fhir: subject, ref: Patient}",
         "mappings/goal.yaml:4:3: fields: Goal.subject is required by FHIR but no field with 'need: yes' or 'else', nor 'always', writes it",
     ),
-    "unknown code table": ("codes: life", "codes: lief", "mappings/goal.yaml:5:45: fields.lifecycle.codes: there is no codes/lief.json (did you mean 'life'?)"),
+    "unknown code table": (
+        "codes: life",
+        "codes: lief",
+        "mappings/goal.yaml:5:45: fields.lifecycle.codes: there is no codes/lief.json (did you mean 'life'?)",
+    ),
     "codes on a plain text": (
         "{fhir: description.text, need: yes}",
         "{fhir: description.text, codes: area, need: yes}",
         "mappings/goal.yaml:4:39: fields.title.codes: CodeableConcept.text is string: a code table needs code, Coding or CodeableConcept",
     ),
-    "written twice": ("  domain:", "  title:     {fhir: statusReason}\n  domain:", "mappings/goal.yaml:6:3: fields.title: written twice (first at line 4)"),
+    "written twice": (
+        "  domain:",
+        "  title:     {fhir: statusReason}\n  domain:",
+        "mappings/goal.yaml:6:3: fields.title: written twice (first at line 4)",
+    ),
     "list where there is one": (
         "start.ofType(date)}",
         "start.ofType(date), many: yes}",
@@ -99,27 +116,45 @@ MISTAKES: dict[str, tuple[str, str, str]] = {
     "broken path": (
         "description.text",
         "identifier.where(system='x'.value",
-        "mappings/goal.yaml:4:21: fields.title.fhir: 'identifier.where(system='x'.value': cannot be read from column 12 on; a path is names, [n], ofType(), where(a='x'), extension('url')",
+        "mappings/goal.yaml:4:21: fields.title.fhir: 'identifier.where(system='x'.value': cannot be read from column 12 on; "
+        "a path is names, [n], ofType(), where(a='x'), extension('url')",
     ),
     "where on a member that is not there": (
         "description.text",
         "identifier.where(sytem='x').value",
-        "mappings/goal.yaml:4:21: fields.title.fhir: 'identifier.where(sytem='x').value': Identifier has no element 'sytem' (did you mean 'system'?)",
+        "mappings/goal.yaml:4:21: fields.title.fhir: 'identifier.where(sytem='x').value': Identifier has no element 'sytem' "
+        "(did you mean 'system'?)",
     ),
-    "yes or no": ("subject, ref: Patient, need: yes}", "subject, ref: Patient, need: maybe}", "mappings/goal.yaml:8:50: fields.client.need: say yes or no"),
-    "v2 on a FHIR line": ("{fhir: category,", "{v2: PID-5, fhir: category,", "mappings/goal.yaml:6:15: fields.domain.v2: 'v2' does not belong on this line"),
+    "yes or no": (
+        "subject, ref: Patient, need: yes}",
+        "subject, ref: Patient, need: maybe}",
+        "mappings/goal.yaml:8:50: fields.client.need: say yes or no",
+    ),
+    "v2 on a FHIR line": (
+        "{fhir: category,",
+        "{v2: PID-5, fhir: category,",
+        "mappings/goal.yaml:6:15: fields.domain.v2: 'v2' does not belong on this line",
+    ),
     "key that is no field": (
         "  client:",
         "  notes:     {fhir: note, many: yes, key: [txet], fields: {text: {fhir: text, need: yes}}}\n  client:",
         "mappings/goal.yaml:8:43: fields.notes.key: 'txet' is not among these fields (did you mean 'text'?)",
     ),
-    "misspelt type of the file": ("fhir: Goal\n", "fhir: Gaol\n", "mappings/goal.yaml:2:7: fhir: 'Gaol' is not a resource type of R4 (did you mean 'Goal'?)"),
+    "misspelt type of the file": (
+        "fhir: Goal\n",
+        "fhir: Gaol\n",
+        "mappings/goal.yaml:2:7: fhir: 'Gaol' is not a resource type of R4 (did you mean 'Goal'?)",
+    ),
     "unknown release": (
         "start.ofType(date)",
         "{R4: start.ofType(date), R6: start}",
         "mappings/goal.yaml:7:46: fields.started.fhir.R6: 'R6' is not a release (R4, R5)",
     ),
-    "one place twice": ("  client:", "  begun:     {fhir: start.ofType(date)}\n  client:", "mappings/goal.yaml:8:3: fields.begun: 'start.ofType(date)' is already written by 'started'"),
+    "one place twice": (
+        "  client:",
+        "  begun:     {fhir: start.ofType(date)}\n  client:",
+        "mappings/goal.yaml:8:3: fields.begun: 'start.ofType(date)' is already written by 'started'",
+    ),
     "not YAML": ("  domain:    {", "  domain:    {{", "mappings/goal.yaml:7:3: not YAML: "),
 }
 
@@ -146,7 +181,9 @@ def test_all_mistakes_of_all_files_are_told_at_once(folder: Callable[..., Path])
 def test_a_code_outside_of_a_required_binding_is_told(folder: Callable[..., Path]) -> None:
     found = told(folder(codes={"life": concept_map({**LIFE, "gone": "cancled"}, GOAL_STATUS)}))
     assert len(found) == 1
-    assert found[0].startswith("mappings/goal.yaml:5:45: fields.lifecycle.codes: codes/life.json: 'gone' -> 'cancled' is not a code of Goal.lifecycleStatus")
+    assert found[0].startswith(
+        "mappings/goal.yaml:5:45: fields.lifecycle.codes: codes/life.json: 'gone' -> 'cancled' is not a code of Goal.lifecycleStatus"
+    )
     assert found[0].endswith("(did you mean 'cancelled'?)")
 
 
@@ -181,7 +218,9 @@ def test_a_v2_place_that_cannot_be_is_told(line: str, wanted: str, folder: Calla
 def test_a_v2_code_that_is_no_word_of_the_mapping_is_told(folder: Callable[..., Path]) -> None:
     adt = ADT + "      domain: {v2: DG1-6, codes: v2-area}\n"
     found = told(folder(files={"adt.yaml": adt}, codes={"v2-area": concept_map({"F": "fod"}, "s")}))
-    assert found == ["mappings/adt.yaml:10:34: fields.goals.fields.domain.codes: codes/v2-area.json: 'F' -> 'fod' is not a word of codes/area.json"]
+    assert found == [
+        "mappings/adt.yaml:10:34: fields.goals.fields.domain.codes: codes/v2-area.json: 'F' -> 'fod' is not a word of codes/area.json"
+    ]
 
 
 def test_a_template_with_an_unknown_field_or_route_is_told(folder: Callable[..., Path]) -> None:

@@ -66,7 +66,9 @@ def test_an_unknown_code_coming_in_is_told_and_kept_as_its_text(maps: Mappings) 
     goal = maps.mapping("goal")
     read = goal.into(original)
     assert read.doc["achievement"] == "on track"
-    assert [(one.what, one.path, one.severity) for one in read.problems] == [("code not in codes/goal-achievement", "achievementStatus", "warning")]
+    assert [(one.what, one.path, one.severity) for one in read.problems] == [
+        ("code not in codes/goal-achievement", "achievementStatus", "warning")
+    ]
     assert goal.out(read.doc, onto=original).resource == original
 
 
@@ -85,7 +87,10 @@ def test_unknown_goal_status_is_an_error_and_never_guessed(maps: Mappings) -> No
 
 def test_what_a_new_resource_needs_is_told(maps: Mappings) -> None:
     made = maps.mapping("goal").out({"title": "Walk"})
-    assert [(one.path, one.what, one.code) for one in made.problems] == [("lifecycle", "is needed", "required"), ("client", "is needed", "required")]
+    assert [(one.path, one.what, one.code) for one in made.problems] == [
+        ("lifecycle", "is needed", "required"),
+        ("client", "is needed", "required"),
+    ]
 
 
 def test_need_and_else_do_not_act_on_what_came_from_elsewhere(maps: Mappings) -> None:
@@ -172,7 +177,16 @@ def test_a_reference_that_cannot_be_is_told_and_not_written(reference: Any, maps
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("title", 5), ("title", ""), ("title", " "), ("started", "2026-13-01"), ("target_value", "fifty"), ("needs", "Condition/n"), ("notes", [5]), ("notes", {"text": "x"})],
+    [
+        ("title", 5),
+        ("title", ""),
+        ("title", " "),
+        ("started", "2026-13-01"),
+        ("target_value", "fifty"),
+        ("needs", "Condition/n"),
+        ("notes", [5]),
+        ("notes", {"text": "x"}),
+    ],
 )
 def test_a_value_of_the_wrong_kind_is_told_with_its_field(field: str, value: Any, maps: Mappings) -> None:
     made = maps.mapping("goal").out({**GOAL, field: value})
@@ -209,7 +223,12 @@ def test_another_person_does_not_keep_the_name_of_the_first(maps: Mappings) -> N
 
 def test_elements_tell_where_each_field_went(maps: Mappings) -> None:
     team = maps.mapping("team")
-    made = team.out({"client": "Patient/p", "members": [{"role": "nurse", "person": "Practitioner/a"}, {"person": "Practitioner/b", "until": "2026-12-01"}]})
+    made = team.out(
+        {
+            "client": "Patient/p",
+            "members": [{"role": "nurse", "person": "Practitioner/a"}, {"person": "Practitioner/b", "until": "2026-12-01"}],
+        }
+    )
     assert made.elements == {
         "client": "subject",
         "members[0].role": "participant[0].role",
@@ -230,7 +249,15 @@ def test_the_original_is_never_touched(maps: Mappings) -> None:
 
 def test_broken_elements_of_a_lenient_resource_are_told_and_survive(maps: Mappings) -> None:
     goal = maps.mapping("goal")
-    broken = {"resourceType": "Goal", "lifecycleStatus": 5, "description": "Walk", "subject": ["Patient/p"], "note": {"text": "x"}, "target": [None, 5], "startDate": {"a": 1}}
+    broken = {
+        "resourceType": "Goal",
+        "lifecycleStatus": 5,
+        "description": "Walk",
+        "subject": ["Patient/p"],
+        "note": {"text": "x"},
+        "target": [None, 5],
+        "startDate": {"a": 1},
+    }
     read = goal.into(broken)
     assert read.doc == {}
     assert "lifecycleStatus" in {one.path for one in read.problems}

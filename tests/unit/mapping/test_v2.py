@@ -19,7 +19,9 @@ def read(maps: Mappings, *segments: str, **options: Any) -> In:
 
 
 def test_every_value_knows_its_place_and_repetition(maps: Mappings) -> None:
-    found = read(maps, "PID|1||M1^^^X^MR~M2^^^Y^MA", "DG1|1||I50.9^Heart failure^I10", "DG1|2||E11.9^Diabetes^I10", "PV1|1|I" + "|" * 34 + "06")
+    found = read(
+        maps, "PID|1||M1^^^X^MR~M2^^^Y^MA", "DG1|1||I50.9^Heart failure^I10", "DG1|2||E11.9^Diabetes^I10", "PV1|1|I" + "|" * 34 + "06"
+    )
     assert found.origins["client.identifiers[1].value"] == Place("PID-3[2].1")
     assert found.origins["diagnoses[1].code"] == Place("DG1[2]-3.1")
     assert found.origins["visit.disposition"] == Place("PV1-36.1")
@@ -70,7 +72,9 @@ def test_a_delete_of_a_list_is_none_but_one_among_others_is_passed_over(maps: Ma
 
 
 def test_escapes_and_other_delimiters_are_read(maps: Mappings) -> None:
-    assert read(maps, "PID|1||M1||O\\T\\BRIEN^Jo\\S\\e").doc["client"]["names"] == [{"family": "O&BRIEN", "given": ["Jo^e"], "use": "official"}]
+    assert read(maps, "PID|1||M1||O\\T\\BRIEN^Jo\\S\\e").doc["client"]["names"] == [
+        {"family": "O&BRIEN", "given": ["Jo^e"], "use": "official"}
+    ]
     raw = b"MSH#*!@$#A#B#C#D#20261120##ADT*A08#1#P#2.5\rPID#1##M1***X*MR##DOE*Jane"
     found = maps.mapping("adt").read(hl7v2.parse(raw))
     assert found.doc["client"]["names"] == [{"family": "DOE", "given": ["Jane"], "use": "official"}]
@@ -80,7 +84,10 @@ def test_an_unknown_code_is_told_by_its_place_and_kept_as_text(maps: Mappings) -
     found = read(maps, "PV1|1|INPATIENT" + "|" * 34 + "Ready to go")
     assert found.doc["visit"]["class"] == "INPATIENT" and found.doc["visit"]["disposition"] == "Ready to go"
     assert "disposition_code" not in found.doc["visit"]
-    assert [(one.what, one.path) for one in found.problems] == [("code not in codes/v2-class", "PV1-2"), ("code not in codes/v2-disposition", "PV1-36.1")]
+    assert [(one.what, one.path) for one in found.problems] == [
+        ("code not in codes/v2-class", "PV1-2"),
+        ("code not in codes/v2-disposition", "PV1-36.1"),
+    ]
     assert found.origins["visit.class"] == Place("PV1-2", "INPATIENT")
     made = maps.mapping("visit").out({**found.doc["visit"], "state": "finished"}).resource
     assert made["class"] == {"display": "INPATIENT"}
@@ -139,7 +146,8 @@ def test_a_birth_time_is_kept_beside_the_birth_date(maps: Mappings) -> None:
     ("xtn", "value"),
     [
         ("5550100", "5550100"), ("^PRN^PH^^^503^5550100", "503 5550100"), ("^PRN^PH^^1^503^5550100^77", "+1 503 5550100 x77"),
-        ("^WPN^PH^^^^^^^^^(626)555-1234", "(626)555-1234"), ("^NET^Internet^jane@x.example", "jane@x.example"), ("78788788^^CP^5555^^^1111", "78788788"),
+        ("^WPN^PH^^^^^^^^^(626)555-1234", "(626)555-1234"), ("^NET^Internet^jane@x.example", "jane@x.example"),
+        ("78788788^^CP^5555^^^1111", "78788788"),
     ],
 )  # fmt: skip
 def test_a_number_is_read_from_where_its_sender_wrote_it(xtn: str, value: str, maps: Mappings) -> None:
@@ -153,7 +161,10 @@ def test_home_and_work_are_told_by_field_when_the_number_does_not_say(maps: Mapp
 
 def test_side_by_side_lists_stay_aligned_when_an_entry_says_nothing(maps: Mappings) -> None:
     found = read(maps, "DG1|1", "DG1|2||I50.9^Heart failure^I10|||A")
-    assert found.doc["diagnoses"] == [{}, {"code": "I50.9", "system": "http://hl7.org/fhir/sid/icd-10", "text": "Heart failure", "kind": "encounter-diagnosis"}]
+    assert found.doc["diagnoses"] == [
+        {},
+        {"code": "I50.9", "system": "http://hl7.org/fhir/sid/icd-10", "text": "Heart failure", "kind": "encounter-diagnosis"},
+    ]
     assert found.doc["visit"]["diagnoses"] == [{}, {"use": "admission"}]
 
 
