@@ -198,7 +198,7 @@ class Story:
         _expect(not poller.search(poll), "no grant, no plan")
         admitted, at = messages.days_before(self.cast.now, 9), messages.days_before(self.cast.now, 1)
         for event, when, control in (("A01", admitted, "R0001"), ("A03", at, "R0002")):
-            left = {"discharged": at, "disposition": "06", "destination": "HOMEWARD"} if event == "A03" else {}
+            leaves = event == "A03"
             raw = messages.adt(
                 event,
                 SENDERS[RIVERSIDE],
@@ -208,8 +208,10 @@ class Story:
                 visit="RV-12^^^RIVERSIDE^VN",
                 admitted=admitted,
                 location="R1^12^A^RIVERSIDE",
-                **left,
-            )  # type: ignore[arg-type]
+                discharged=at if leaves else None,
+                disposition="06" if leaves else "",
+                destination="HOMEWARD" if leaves else "",
+            )
             answer = self.cast.own[RIVERSIDE].call("POST", "/intake/hl7v2", raw, Content_Type="application/hl7-v2").content
             _expect(b"MSA|AA|" in answer, f"{event} from rehab is accepted")
         _expect(len(self.cast.hub.search(f"/fhir/Patient?identifier={MRN}")) == 1, "still one client")

@@ -12,8 +12,8 @@ from fhircase.fhir import checks, jsontext
 from fhircase.flows import commit as commits
 from fhircase.flows.hub import Hub
 from fhircase.flows.talk import etag_in, same_version, updated_in
-from fhircase.flows.terms import WHOLE, Terms
-from fhircase.plans.change import Agent, Change, Ref, Resource, Review, Source, Write
+from fhircase.flows.terms import Terms
+from fhircase.plans.change import WHOLE, Agent, Change, Ref, Resource, Review, Source, Write
 from fhircase.plans.merge import Clash
 from fhircase.plans.partner import Partner
 from fhircase.ports import Exchange, Lane, Link, Stored, Tx

@@ -8,8 +8,8 @@ from typing import Any
 from fhircase.flows import receive
 from fhircase.flows.hub import Hub
 from fhircase.flows.talk import Later, Talk
-from fhircase.flows.terms import WHOLE, Terms
-from fhircase.plans.change import Ref, Resource
+from fhircase.flows.terms import Terms
+from fhircase.plans.change import WHOLE, Ref, Resource
 from fhircase.plans.partner import CREATE_ONLY, Partner
 from fhircase.ports import PartnerDown, Stored, Tx
 from fhircase.sync import judge, shadow

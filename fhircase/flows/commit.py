@@ -10,7 +10,7 @@ from fhircase.errors import Conflict, Forbidden, Gone, Invalid, NotFound, Proble
 from fhircase.fhir import checks, equal, index, jsontext, refs, stamp, times
 from fhircase.flows.hub import Hub
 from fhircase.plans import events, grants, membership, provenance
-from fhircase.plans.change import Agent, Change, Grant, Ref, Resource, Review, Write
+from fhircase.plans.change import WHOLE, Agent, Change, Grant, Ref, Resource, Review, Write
 from fhircase.plans.partner import CREATE_ONLY, DIRECTORY_TYPES, HUB, Partner
 from fhircase.ports import AuditEntry, Record, Stamp, Stored, Tx
 
@@ -65,6 +65,7 @@ def check(change: Change, *, lenient: bool = False) -> Change:
                 subject=write.ref,
                 client=write.client,
                 partner=change.agent.partner,
+                holds=WHOLE,
                 detail={"problems": [{"path": p.path, "what": p.what} for p in found[:50]]},
             )
         )
@@ -373,6 +374,7 @@ def _unwiden(change: Change, draft: Draft, reviews: list[Review]) -> Draft:
             client=draft.client,
             case=draft.case,
             partner=agent.partner,
+            holds=element.split(".")[1] if "." in element else WHOLE,
             detail={"element": element, "theirs": jsontext.dumps(draft.write.body)},
         )
     )

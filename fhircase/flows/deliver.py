@@ -14,8 +14,8 @@ from typing import Any, Literal
 from fhircase.flows.absorb import Copy, LaneLost, absorb
 from fhircase.flows.hub import Hub
 from fhircase.flows.talk import Later, Talk, Unsupported, etag_in, etag_of, is_a, same_version, token, updated_in
-from fhircase.flows.terms import WHOLE, Terms
-from fhircase.plans.change import Ref, Resource, Review
+from fhircase.flows.terms import Terms
+from fhircase.plans.change import WHOLE, Ref, Resource, Review
 from fhircase.plans.partner import CREATE_ONLY, Partner
 from fhircase.ports import Exchange, Lane, Link, Mark, PartnerDown, Reply, Stored, Tx
 from fhircase.sync import judge, schedule, shadow

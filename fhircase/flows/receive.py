@@ -17,8 +17,8 @@ from fhircase.flows.absorb import Copy, absorb
 from fhircase.flows.deliver import gone_review
 from fhircase.flows.hub import Hub
 from fhircase.flows.talk import Later, Talk, Unsupported, etag_in, etag_of, same_version, updated_in
-from fhircase.flows.terms import WHOLE, Terms
-from fhircase.plans.change import Agent, Change, Ref, Resource, Review, Source, Write
+from fhircase.flows.terms import Terms
+from fhircase.plans.change import WHOLE, Agent, Change, Ref, Resource, Review, Source, Write
 from fhircase.plans.partner import CREATE_ONLY, Partner
 from fhircase.ports import Exchange, Link, PartnerDown, Tx
 from fhircase.sync import judge, schedule, shadow

@@ -121,7 +121,7 @@ class _Intake:
             tell(Log.INTAKE_DEFECT, partner=self.partner.name, message=self.id, error=type(error).__name__, where=place(error))
             first = hl7v2.header(self.raw) if self.kind == "hl7v2" else None
             self.parsed = self.parsed or first
-            wrong = Problem("a defect of the hub kept it from being applied", hint="it is kept; its operator can replay it", code="exception")
+            wrong = Problem("a defect of the hub kept it from being applied", "", "it is kept; its operator can replay it", "exception")
             return self._keep("AE", (wrong,), control_id=first.control_id if first else "", event=first.event if first else "")
 
     def _run(self) -> Taken:

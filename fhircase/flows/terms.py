@@ -6,14 +6,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from fhircase.plans.change import Grant, Ref, Resource
+from fhircase.plans.change import WHOLE, Grant, Ref, Resource
 from fhircase.plans.partner import DIRECTORY_TYPES, Partner
 from fhircase.ports import Link, Stored, Tx
 from fhircase.sync import shadow
 from fhircase.sync.dialect import Dialect
-
-WHOLE = "*"
-"""A review that holds this element holds the whole resource: it is not sent (an invalid one, DECISIONS 13)."""
 
 
 @dataclass(slots=True)

@@ -103,6 +103,9 @@ class Review:
     detail: Mapping[str, Any] = field(default_factory=dict)
 
 
+WHOLE = "*"
+"""``Review.holds`` of a whole resource: it is not sent until the review is settled."""
+
 REVIEW_KINDS: Mapping[str, str] = {
     "identity": "Which client is this?",
     "conflict": "Two sides changed the same element",
