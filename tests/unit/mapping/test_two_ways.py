@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fhircase.errors import Malformed
 from fhircase.fhir import checks, jsontext
 from fhircase.mapping import Mappings
 
@@ -278,3 +280,27 @@ def test_every_concept_of_a_handover_is_carried(maps: Mappings) -> None:
     assert (made["status"], made["intent"], made["code"]["coding"][0]["code"]) == ("requested", "order", "fulfill")
     assert made["restriction"]["period"]["end"] == "2026-11-22T14:30:00-05:00"
     assert not [one for one in checks.check(made) if one.severity == "error"]
+
+
+def test_writing_what_was_read_leaves_every_sample_resource_as_it_was_sent(maps: Mappings, samples: Path) -> None:
+    by_type: dict[str, list[str]] = {}
+    for name in maps.names():
+        if fhir := maps.mapping(name).fhir:
+            by_type.setdefault(fhir, []).append(name)
+    seen = 0
+    for file in sorted((samples / "samples").rglob("*.json")):
+        if file.stat().st_size > 400_000:
+            continue
+        try:
+            value = jsontext.loads(file.read_bytes())
+        except Malformed:
+            continue
+        bundle = value.get("entry", ()) if isinstance(value, dict) else ()
+        for resource in [value, *(one.get("resource") for one in bundle if isinstance(one, dict))]:
+            for name in by_type.get(resource.get("resourceType", ""), ()) if isinstance(resource, dict) else ():
+                mapping = maps.mapping(name)
+                read = mapping.into(resource)
+                assert mapping.out(read.doc, onto=resource).resource == resource, (file.name, name, resource.get("id"))
+                assert isinstance(read.loss, tuple)
+                seen += 1
+    assert seen > 200
