@@ -46,6 +46,7 @@ def run(*, foreign: Mapping[str, str] | None = None, keep: bool = False, home: s
         story = Story(cast(hub, partners, foreign, receiver, patience))
         case = story.run()
         _say(f"\nAll equal, in {time.monotonic() - started:.0f} s.\n")
+        _say("Look at it:" if keep else "Look at it (fhircase demo --keep leaves everything running):")
         for words in links(hub, partners, foreign, case, story.patient):
             _say(words)
         code = 0
