@@ -225,14 +225,15 @@ def _told(error: ValidationError) -> Iterator[_Mistake]:
     here = "".join("/" + _escaped(str(step)) for step in error.absolute_path)
     value = repr(error.instance)
     schema: Any = error.schema
+    instance: Any = error.instance
     if error.validator == "additionalProperties":
         known = sorted(schema.get("properties", ()))
-        for name in error.instance:
+        for name in instance:
             if name not in schema.get("properties", {}):
                 yield _Mistake(f"{here}/{_escaped(str(name)[:64])}", "no such field", _meant(str(name), known), "structure", "")
     elif error.validator == "required":
         for name in schema["required"]:
-            if name not in error.instance and error.message.startswith(repr(name)):
+            if name not in instance and error.message.startswith(repr(name)):
                 yield _Mistake(f"{here}/{name}", "is needed", _must(schema["properties"].get(name, {})), "required", "")
     elif error.validator == "enum":
         yield _Mistake(here, "not one of the words of this field", _meant(str(error.instance), schema["enum"]), "code-invalid", value)

@@ -271,12 +271,12 @@ def _convert(run: Run, as_: str, text: str, rep: Rep, part: str) -> tuple[Any, s
 def _authority(source: Source, run: Run, rep: Rep) -> str | None:
     """The identifier system of an assigning authority (an HD), None when none is named."""
     number = source.component or 1
+    if source.datatype == "CX" and number == 4:
+        return run.authorities.of(rep)  # type: ignore[arg-type]
     if source.datatype == "EI":  # its authority is spread over components 2 to 4
         names = (rep.get(number), rep.get(number + 1), rep.get(number + 2))
     else:
         names = (rep.get(number), rep.get(number, 2), rep.get(number, 3))
-    if source.datatype == "CX" and number == 4:
-        return run.authorities.of(rep)  # type: ignore[arg-type]
     return run.authorities.system(*(name or None for name in names)) if names[0] or names[1] else None
 
 
@@ -374,8 +374,13 @@ def _value(line: Line) -> Reader:
     pick = _picker(line)
     if pick is not None:
         ways = [(source, pick(source) if find is not None else None, *rest) for source, find, *rest in ways]
+    alone = _alone(line, ways, look) if len(ways) == 1 else None
 
     def read(run: Run, segment: Seg | None, rep: Rep | None, of: Source | None, above: Spot | None, name: str) -> Any:
+        if alone is not None:
+            value = alone(run, segment, rep, of, above, name)
+            if value is not _UNSURE:
+                return value
         deleted = None
         unknown = None
         for source, find, component, sub, part, kind, whole in ways:
@@ -398,7 +403,7 @@ def _value(line: Line) -> Reader:
                 deleted = deleted or (at, part)
                 continue
             raw = None
-            value: Any = text
+            value = text
             if look is not None:
                 value, known = look(text)
                 if value is None:
@@ -424,6 +429,48 @@ def _value(line: Line) -> Reader:
             run.log.append((above, name, *deleted, None))
             return None
         return ABSENT
+
+    return read
+
+
+_UNSURE: Any = object()
+
+
+def _alone(line: Line, ways: Sequence[tuple[Any, ...]], look: Callable[[str], tuple[str | None, bool]] | None) -> Reader | None:
+    """The common case, short: one place that says one plain thing. _UNSURE leaves everything else to the long way."""
+    source, find, component, sub, part, kind, whole = ways[0]
+    if find is None:
+        return None
+    here = bool(source.datatype) and not line.pick
+
+    def read(run: Run, segment: Seg | None, rep: Rep | None, of: Source | None, above: Spot | None, name: str) -> Any:
+        at = rep if here else find(run, segment, rep)
+        if at is None:
+            return ABSENT
+        if at.slow is not None:
+            return _UNSURE
+        if whole is not None:
+            value = whole(source, run, at)
+            if value is None:
+                return ABSENT
+        else:
+            parts = at.parts
+            if component > len(parts) or not (value := parts[component - 1]):
+                return ABSENT
+            if at.sub in value or sub > 1:
+                return _UNSURE
+            if look is not None:
+                value = look(value)[0]
+                if value is None:
+                    return _UNSURE
+            elif kind != "text":
+                value, raw = _convert(run, kind, value, at, part)
+                if value is ABSENT or raw is not None:
+                    return _UNSURE
+            elif value.isspace():
+                return ABSENT
+        run.log.append((above, name, at, part, None))
+        return value
 
     return read
 
@@ -660,8 +707,14 @@ def _list(line: Line) -> Reader:
     sources = [one for one in line.sources if isinstance(one, Source)]
     allowed = _allowed(line)
     within = bool(sources) and bool(sources[0].datatype)
+    once = within and len(sources) == 1 and not line.when and not line.unless
 
     def read(run: Run, segment: Seg | None, rep: Rep | None, of: Source | None, above: Spot | None, name: str) -> Any:
+        if once:
+            if rep is None or rep.raw == '""':
+                return ABSENT if rep is None else None
+            doc = scope.read(run, segment, rep, None, Spot(above, name, 0))
+            return [doc] if doc else ABSENT
         made: list[Doc] = []
         deleted = False
         for at, part, place in _spots(run, segment, rep, sources):
