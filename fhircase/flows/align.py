@@ -104,6 +104,8 @@ def drift(hub: Hub, partner: Partner) -> tuple[list[Row], list[str]]:
         if reply.resource is None or reply.status in (404, 410):
             rows.append(Row(ref, "gone", link.remote))
             continue
+        if ref.type in CREATE_ONLY:
+            continue  # created there once and theirs since (DECISIONS 10): that it differs is no drift
         with hub.store.read() as tx:
             elements = _differing(hub, Terms(tx, partner, dialect, hub.now()), stored[ref], reply.resource)
         if elements:

@@ -1,5 +1,6 @@
 """One conversation with a partner's FHIR server: every request leaves a row for the ledger, every read that decides
-something says ``Cache-Control: no-cache`` (DECISIONS 24), and no page is ever computed, only followed."""
+something says ``Cache-Control: no-cache`` (DECISIONS 24), and pages are followed, never computed, except at a server that
+gives no links to follow."""
 
 from __future__ import annotations
 
@@ -106,6 +107,8 @@ class Talk:
         return (resource for resource in found if about(resource, remote_client, self.partner.base_url or ""))
 
     def _pages(self, path: str, params: Sequence[tuple[str, str]], type_: str, ref: str) -> Iterator[Resource]:
+        count = next((int(value) for name, value in params if name == "_count"), 0)
+        taken: set[str] = set()
         reply = self.request("GET", path, ref=ref, headers=FRESH, params=params)
         for _ in range(PAGES):
             if reply.status in (400, 403, 404, 405, 410, 422, 501):
@@ -114,14 +117,28 @@ class Talk:
             if not 200 <= reply.status < 300 or bundle is None or bundle.get("resourceType") != "Bundle":
                 raise Later(f"a search answered {reply.status}", reply.retry_after)
             entries = bundle.get("entry")
-            for entry in entries if isinstance(entries, list) else ():
-                resource = entry.get("resource") if isinstance(entry, dict) else None
-                if isinstance(resource, dict) and resource.get("resourceType") == type_ and isinstance(resource.get("id"), str):
-                    yield resource
+            page = [entry.get("resource") if isinstance(entry, dict) else None for entry in entries] if isinstance(entries, list) else []
+            found = [r for r in page if isinstance(r, dict) and r.get("resourceType") == type_ and isinstance(r.get("id"), str)]
+            yield from found
             following = _next(bundle)
-            if following is None:
+            if following is not None:
+                reply = self.request("GET", following, ref=ref, headers=FRESH)
+                continue
+            if self.dialect.paging == "links" or count < 2 or len(page) < count:
+                if self.dialect.paging == "none" and _total(bundle) > len(page):
+                    raise Later("its answers are cut off, and it does not say how they go on")
                 return
-            reply = self.request("GET", following, ref=ref, headers=FRESH)
+            # A full page that leads nowhere: at a server without links nothing says whether there is more.
+            fresh = {_name(resource) for resource in found} - taken
+            taken |= fresh
+            if self.dialect.paging == "offset":
+                if not fresh:
+                    return
+                further = [*params, ("_offset", str(len(taken)))]
+            else:
+                count = len(page) * 4
+                further = [(name, str(count) if name == "_count" else value) for name, value in params]
+            reply = self.request("GET", path, ref=ref, headers=FRESH, params=further)
         raise Later("a search does not end")
 
     def _note(self, method: str, path: str, ref: str, status: int, outcome: str, detail: Mapping[str, Any] | None) -> None:
@@ -181,6 +198,16 @@ def about(resource: Resource, remote_client: str, base_url: str) -> bool:
             if text == wanted or text.startswith(f"{wanted}/_history/"):
                 return True
     return False
+
+
+def _name(resource: Resource) -> str:
+    """Which version of which resource: a history lists one id many times."""
+    return f"{resource['id']}/{etag_in(resource)}"
+
+
+def _total(bundle: Resource) -> int:
+    total = bundle.get("total")
+    return total if isinstance(total, int) else 0
 
 
 def _next(bundle: Resource) -> str | None:

@@ -76,6 +76,7 @@ class _Probe:
             self.notes.append("no Patient can be created there: nothing else was tried")
             return
         values["ids"] = self._ids()
+        values["paging"] = self._paging()
         values["drops_unknown"] = self._drops_unknown()
         values["dangling_refused"] = self._dangling()
         values["decimals_normalised"] = self._decimals(patient)
@@ -142,6 +143,23 @@ class _Probe:
             person = {**self._person(self.new_id()), "id": id_}
             if self._send("PUT", f"Patient/{id_}", person, PREFER).status in (200, 201):
                 return kind
+        return "none"
+
+    def _paging(self) -> str:
+        """How an answer longer than one page goes on. At least two Patients are there: the one that was made first, and one
+        more that is made here."""
+        self._post(self._person(self.new_id()), PREFER)
+        first = self.gateway.request("GET", "Patient", params=(("_count", "1"),), headers={"Cache-Control": "no-cache"})
+        shown = [str(resource.get("id")) for resource in _matches(first, "Patient")]
+        links = (first.resource or {}).get("link")
+        if any(isinstance(link, dict) and link.get("relation") == "next" for link in (links if isinstance(links, list) else ())):
+            return "links"
+        if first.status != 200 or len(shown) != 1:
+            return "links"  # it gives everything at once
+        second = self._ids_of("Patient", (("_count", "1"), ("_offset", "1")))
+        if second is not None and len(second) == 1 and second != set(shown):
+            return "offset"
+        self.notes.append("its searches end at a full page without leading on: large pages are asked for")
         return "none"
 
     def _drops_unknown(self) -> bool:

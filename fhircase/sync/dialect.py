@@ -71,8 +71,9 @@ class Dialect:
     target first. ``search_cached``: searches are served from a cache unless told otherwise. ``history``: instance history
     (newest, oldest, unstable order, none). ``patient_params``: by type, () when the type cannot be searched by client.
     ``last_updated``: types (``*``) for which ``_lastUpdated`` works in a search. ``absolute_references``: answers with them.
-    ``body``: a write is answered with the resource. ``returns_identifier_search``: types where ``identifier`` is searchable;
-    ``*`` for every other."""
+    ``identifier_search``: types (``*``) where a search by ``identifier`` can be believed. ``body``: a write is answered with the
+    resource. ``paging``: how a long answer goes on: by next links, by ``_offset`` (nothing says that there is more), or not at
+    all, so that a larger page must be asked for."""
 
     create: Create = "if-none-exist"
     create_by_type: Mapping[str, Create] = field(default_factory=dict)
@@ -90,6 +91,7 @@ class Dialect:
     identifier_search: Mapping[str, bool] = field(default_factory=dict)
     absolute_references: bool = False
     body: bool = True
+    paging: Literal["links", "offset", "none"] = "links"
 
     @classmethod
     def of(cls, found: Mapping[str, Any]) -> Dialect:
