@@ -7,10 +7,11 @@ from typing import Any
 from flask import Blueprint, Response, current_app, g, request
 
 from fhircase.access.principal import Principal
-from fhircase.errors import Malformed, WrongMediaType
+from fhircase.errors import Invalid, Malformed, Problem, WrongMediaType
 from fhircase.fhir import jsontext
-from fhircase.flows import cases
+from fhircase.flows import cases, open_case, timeline
 from fhircase.flows.hub import Hub
+from fhircase.mapping import schema
 
 bp = Blueprint("cases", __name__, url_prefix="/cases")
 
@@ -40,11 +41,26 @@ def _document() -> dict[str, Any]:
     return document
 
 
-def _names(document: dict[str, Any], name: str) -> list[str]:
-    value = document.get(name, [])
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise Malformed("a list of ids is needed", path=f"/{name}")
-    return value
+_ACTIVATION = schema.closed(
+    {name: {"type": "array", "items": {"type": "string"}, "uniqueItems": True} for name in ("goals", "services", "equipment")}
+)
+
+
+def _query(*known: str) -> dict[str, str]:
+    """The query parameters. Raises Invalid for one that is not known or stands twice."""
+    asked = request.args
+    wrong = [Problem("no such parameter", name[:64], "known: " + ", ".join(known)) for name in asked if name not in known]
+    wrong += [Problem("given twice", name, "give it once") for name in known if len(asked.getlist(name)) > 1]
+    if wrong:
+        raise Invalid(wrong)
+    return asked.to_dict()
+
+
+def _count(asked: dict[str, str]) -> int:
+    try:
+        return min(max(int(asked.get("count", "50")), 1), 200)
+    except ValueError:
+        raise Malformed("count is a whole number", path="count") from None
 
 
 def _answer(view: cases.CaseView, status: int = 200, **more: Any) -> Response:
@@ -60,20 +76,12 @@ def _answer(view: cases.CaseView, status: int = 200, **more: Any) -> Response:
 def list_cases() -> Response:
     """Cases that the caller may see; filters name, birth_date, phase, status, owner; paging by ``next``."""
     _who().require("search-type", "EpisodeOfCare")
-    asked = request.args
-    try:
-        count = min(max(int(asked.get("count", "50")), 1), 200)
-    except ValueError:
-        raise Malformed("count is a whole number", path="count") from None
+    asked = _query(*cases.FILTERS, "count", "next")
     items, following = cases.index(
         _hub(),
         _who().viewer(_hub().now()),
-        name=asked.get("name", ""),
-        birth_date=asked.get("birth_date", ""),
-        phase=asked.get("phase", ""),
-        status=asked.get("status", ""),
-        owner=asked.get("owner", ""),
-        count=count,
+        **{name: asked.get(name, "") for name in cases.FILTERS},
+        count=_count(asked),
         cursor=asked.get("next"),
     )
     return Response(jsontext.dumps({"items": items, "next": following}), content_type="application/json")
@@ -86,22 +94,61 @@ def read_case(case: str) -> Response:
     return _answer(cases.read(_hub(), _who().viewer(_hub().now()), case))
 
 
+@bp.post("")
+def open_by_hand() -> Response:
+    """Open a case: ``{"client": "Patient/id" or a client document, "kind", "title", "manager", "opened"}``."""
+    _who().require("create", "EpisodeOfCare")
+    hub = _hub()
+    case, view = open_case.open_case(
+        hub, _who().agent(), _who().viewer(hub.now()), _document(), key=_who().key, correlation=g.get("correlation", "")
+    )
+    response = _answer(view, 201)
+    response.headers["Location"] = f"{hub.policy.base_url}/cases/{case}"
+    return response
+
+
+@bp.patch("/<case>")
+def change_case(case: str) -> Response:
+    """Merge patch (RFC 7396) of the case's own parts in one commit: ``{"plan": {…}, "team": {…}, "episode": {…}}``."""
+    document = _document()
+    wrong = [
+        Problem("this is changed entry by entry", f"/{name}", f"PATCH /cases/{{id}}/{name}/{{entry}}")
+        if name in cases.KINDS
+        else Problem("no such part, or not changed here", f"/{name[:64]}", "one of " + ", ".join(cases.SINGLES))
+        for name in document
+        if name not in cases.SINGLES
+    ]
+    parts = {name: part for name, part in document.items() if name in cases.SINGLES}
+    wrong += [Problem("an object is needed", f"/{name}") for name, part in parts.items() if not isinstance(part, dict)]
+    if wrong:
+        raise Invalid(wrong)
+    for name in document or ("episode",):
+        _who().require("update", cases.SINGLES[name].type)
+    hub = _hub()
+    patches = {(name, ""): part for name, part in document.items()}
+    return _answer(cases.change_several(hub, _who().agent(), _who().viewer(hub.now()), case, patches, pointers=True, **_told()))
+
+
+@bp.get("/<case>/timeline")
+def read_timeline(case: str) -> Response:
+    """What happened to the case, oldest first: when, who, from which message, and which fields it changed."""
+    _who().require("read", "EpisodeOfCare")
+    asked = _query("count", "next")
+    hub = _hub()
+    items, following = timeline.timeline(hub, _who().viewer(hub.now()), case, count=_count(asked), cursor=asked.get("next"))
+    return Response(jsontext.dumps({"items": items, "next": following}), content_type="application/json")
+
+
 @bp.post("/<case>/activate")
 def activate(case: str) -> Response:
-    """Make proposals real: ``{"goals": [ids], "services": [ids]}``."""
+    """Make proposals real: ``{"goals": [ids], "services": [ids], "equipment": [ids]}``."""
     _who().require("update", "CarePlan")
     document = _document()
+    problems = _ACTIVATION.problems(document)
+    if problems:
+        raise Invalid(problems)
     hub = _hub()
-    view = cases.activate(
-        hub,
-        _who().agent(),
-        _who().viewer(hub.now()),
-        case,
-        goals=_names(document, "goals"),
-        services=_names(document, "services"),
-        **_told(),
-    )
-    return _answer(view)
+    return _answer(cases.activate(hub, _who().agent(), _who().viewer(hub.now()), case, **document, **_told()))
 
 
 @bp.post("/<case>/<what>")

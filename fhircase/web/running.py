@@ -10,6 +10,7 @@ from flask import Blueprint, Flask, Response, current_app
 
 from fhircase import __version__
 from fhircase.fhir import capability, definitions, jsontext
+from fhircase.flows import cases, open_case
 from fhircase.flows.hub import Hub
 from fhircase.web.problem import FHIR_JSON
 
@@ -126,8 +127,16 @@ def describe(app: Flask) -> dict[str, Any]:
         "servers": [{"url": hub.policy.base_url}],
         "security": [{"key": []}],
         "paths": paths,
-        "components": {"securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}, "schemas": _SCHEMAS},
+        "components": {"securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}, "schemas": _schemas(hub)},
     }
+
+
+def _schemas(hub: Hub) -> dict[str, Any]:
+    """Case documents as the mappings make them, and refusals."""
+    of_cases = cases.schemas(hub)
+    if of_cases:
+        of_cases["CaseOpening"] = open_case.shape(hub).schema
+    return {**of_cases, **_SCHEMAS}
 
 
 def _name(name: str, taken: dict[str, int]) -> str:
