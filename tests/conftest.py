@@ -142,7 +142,7 @@ class FakeGateway:
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in os.environ if name.startswith("FHIRCASE_") and not name.startswith(("FHIRCASE_SAMPLES", "FHIRCASE_SIM_"))]:
+    for name in [one for one in os.environ if one.startswith("FHIRCASE_") and not one.startswith(("FHIRCASE_SAMPLES", "FHIRCASE_SIM_"))]:
         monkeypatch.delenv(name)
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.delenv(name, raising=False)

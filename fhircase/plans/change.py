@@ -67,7 +67,8 @@ class Write:
     """One resource as it shall be. ``body`` None deletes. ``expect``: the version that the writer saw
     (None: whatever is there; 0: must not exist). ``client``/``case``: the Patient id and EpisodeOfCare id that it
     belongs to; None lets ``flows.commit`` derive them from the body and the stored version. ``claims``: business
-    identities (system, value) that this resource alone may hold from now on (DECISIONS 15); None: those that it holds. ``creator``: whose contribution a new
+    identities (system, value) that this resource alone may hold from now on (DECISIONS 15); None: those that it holds.
+    ``creator``: whose contribution a new
     resource is, when it is not the agent's: what intake opens by rule is the hub's, not the sender's."""
 
     type: str

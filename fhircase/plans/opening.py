@@ -237,18 +237,21 @@ def _open(d: Discharge, proposal: Proposal, new_id: Callable[[], str], *, replac
         "managingOrganization": [hub],
     }
     origin = (Origin("goal", f"template {proposal.template}"),) if proposal.template and (goals or services) else ()
-    proposed = (Origin("Goal", f"template {proposal.template}"),) if proposal.template else ()
     writes = [
         _write(d, case, episode),
         _write(d, case, care_team),
-        *(_write(d, case, goal, proposed) for goal in goals),
-        *(_write(d, case, service, proposed) for service in services),
+        *(_write(d, case, one, _whole(one, proposal.template)) for one in (*goals, *services)),
         _write(d, case, care_plan, origin),
     ]
     if not transition:
         return Opened(case, tuple(writes))
     task, reviews = _hand_over(d, case, plan, new_id)
     return Opened(case, (*writes, task), reviews, task.id)
+
+
+def _whole(resource: Resource, template: str | None) -> tuple[Origin, ...]:
+    """The whole resource comes from the template."""
+    return (Origin(str(resource["resourceType"]), f"template {template}"),) if template else ()
 
 
 def _hand_over(

@@ -362,7 +362,8 @@ def test_bad_input_is_answered_kept_and_never_half_applied(hub: Any, store: Fake
 def test_a_defect_of_ours_keeps_the_message_answers_ae_and_a_replay_applies_it(
     hub: Any, store: FakeStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from fhircase.flows import drafting, take_in as module
+    from fhircase.flows import drafting
+    from fhircase.flows import take_in as module
 
     real = drafting.draft
 
