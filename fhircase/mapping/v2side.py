@@ -223,9 +223,31 @@ def _part(source: Source) -> str:
 # ------------------------------------------------------------------------------------------------ conversions
 
 
+#: Times that need no thought: to the second with an offset, to the day; days that every month has.
+_SECOND = re.compile(
+    r"(\d{4})(0[1-9]|1[0-2])(0[1-9]|1\d|2[0-8])([01]\d|2[0-3])([0-5]\d)([0-5]\d)([+-](?:0\d|1[0-3]))([0-5]\d)", re.ASCII
+).fullmatch
+_DAY = re.compile(r"(\d{4})(0[1-9]|1[0-2])(0[1-9]|1\d|2[0-8])", re.ASCII).fullmatch
+
+
+def _plain(text: str) -> str | None:
+    """What ``hl7v2.moment`` would say of a plain time, sooner."""
+    found = _SECOND(text) or _DAY(text)
+    if found is None or text[:4] == "0000":
+        return None
+    year, month, day, *clock = found.groups()
+    if not clock:
+        return f"{year}-{month}-{day}"
+    hour, minute, second, shift, minutes = clock
+    return f"{year}-{month}-{day}T{hour}:{minute}:{second}{shift}:{minutes}"
+
+
 def _convert(run: Run, as_: str, text: str, rep: Rep, part: str) -> tuple[Any, str | None]:
     """The value and, where something was lost, the text as sent."""
     if as_ == "dateTime":
+        quick = _plain(text)
+        if quick is not None:
+            return quick, None
         moment = run.moment(text)
         if moment is None:
             run.tell("is not a time", f"{rep}{part}", "send YYYYMMDDHHMMSS+ZZZZ", "value")
@@ -242,6 +264,9 @@ def _convert(run: Run, as_: str, text: str, rep: Rep, part: str) -> tuple[Any, s
             run.tell(what, f"{rep}{part}", "send times with their offset", "value")
         return moment.text, text
     if as_ == "date":
+        quick = _plain(text)
+        if quick is not None and len(quick) == 10:
+            return quick, None
         moment = run.moment(text)
         if moment is None:
             run.tell("is not a date", f"{rep}{part}", "send YYYYMMDD", "value")
@@ -249,6 +274,8 @@ def _convert(run: Run, as_: str, text: str, rep: Rep, part: str) -> tuple[Any, s
         day = moment.text[:10]
         return day, text if len(text.strip()) > len(day.replace("-", "")) else None
     if as_ == "time-of-birth":
+        if len(text) < 9:
+            return ABSENT, None
         moment = run.moment(text)
         return (moment.text, None) if moment is not None and "T" in moment.text and moment.doubt is None else (ABSENT, None)
     if as_ == "number":

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fhircase import hl7v2
 from fhircase.hl7v2 import Authorities
 from fhircase.mapping import In, Mappings, Place
+from fhircase.mapping.v2side import _plain
 
 HEAD = "MSH|^~\\&|EPIC|MERCY|F|C|20261120143005-0500||ADT^A08^ADT_A01|M1|P|2.5.1\r"
 
@@ -195,3 +199,20 @@ def test_every_sample_is_read_and_goes_out_without_error(maps: Mappings, samples
             for doc in docs:
                 made = maps.mapping(name).out({**doc, **({"client": "Patient/p"} if name == "contact" else {})})
                 assert not [one for one in made.problems if one.severity == "error"], file.name
+
+
+@settings(max_examples=400, deadline=None, derandomize=True)
+@given(
+    st.one_of(
+        st.datetimes(timezones=st.sampled_from([timezone(timedelta(minutes=m)) for m in (-720, -210, 0, 75, 765)])).map(
+            lambda at: at.strftime("%Y").zfill(4) + at.strftime("%m%d%H%M%S%z")
+        ),
+        st.dates().map(lambda day: day.strftime("%Y").zfill(4) + day.strftime("%m%d")),
+        st.from_regex(r"[0-2]\d{7}(\d{6}([+-]\d{4})?)?", fullmatch=True),
+    )
+)
+def test_the_short_way_for_times_says_what_the_parser_says(text: str) -> None:
+    quick = _plain(text)
+    if quick is not None:
+        moment = hl7v2.moment(text, zone="America/New_York")
+        assert moment is not None and (quick, None) == (moment.text, moment.doubt)
