@@ -187,18 +187,19 @@ class _Poll:
         self.found.seen = len(seen)
         with self.hub.store.read() as tx:
             links = {key: tx.links.by_remote(self.partner.name, *key) for key in seen}
-        unknown: list[Resource] = []
-        for key, resource in seen.items():
+        unknown: set[tuple[str, str]] = set()
+        # Tasks that we know go first: who accepted a hand-over may have changed the plan before this poll.
+        for key, resource in sorted(seen.items(), key=lambda item: item[0][0] != "Task"):
             link = links[key]
             if link is None:
                 if shadow.claimed(resource) is not None and self._ours(resource):
                     continue
-                unknown.append(resource)
+                unknown.add(key)
             elif link.state == "live":
                 self._compare(link, resource)
             elif link.state == "ignored" and not same_version(link.etag, etag_in(resource)):
-                unknown.append(resource)
-        self._new(unknown)
+                unknown.add(key)
+        self._new([resource for key, resource in seen.items() if key in unknown])
 
     def _compare(self, link: Link, resource: Resource) -> None:
         """A copy that we know. Only one that differs by version from the link is read again, past every index and cache."""

@@ -9,6 +9,7 @@ import pytest
 
 from fhircase.flows import align
 from fhircase.plans.change import Ref
+from fhircase.plans.membership import HANDOVER
 from tests.conftest import FrozenClock
 from tests.sim.scene import Scene, server
 from tests.sim.server import down
@@ -273,3 +274,28 @@ def test_dry_run_says_what_would_be_sent_and_drift_what_differs(make: Callable[.
     assert scene.servers["rehab"].writes == writes
     scene.deliver()
     assert align.drift(scene.hub, rehab) == ([], [])
+
+
+def test_who_accepts_a_hand_over_may_have_changed_the_plan_before_the_next_poll(make: Callable[..., Scene]) -> None:
+    scene = make()
+    plan, task = Ref("CarePlan", "plan1"), Ref("Task", "task1")
+    team = scene.ours(Ref("CareTeam", "team-case"))
+    scene.write(team | {"participant": [p for p in team["participant"] if "org-rehab" not in str(p)]})
+    scene.write(
+        {
+            "resourceType": "CarePlan", "id": plan.id, "status": "active", "intent": "plan", "title": "Home",
+            "subject": {"reference": "Patient/client"},
+        },
+        {
+            "resourceType": "Task", "id": task.id, "status": "requested", "intent": "order", "for": {"reference": "Patient/client"},
+            "identifier": [{"system": HANDOVER, "value": "visit 1"}], "focus": {"reference": "CarePlan/plan1"}, "owner": {"reference": "Organization/org-rehab"},
+        },
+    )  # fmt: skip
+    scene.settle()
+    rehab = scene.servers["rehab"]
+    rehab.edit("Task", scene.theirs("rehab", task)["id"], lambda held: held.update(status="accepted"))
+    rehab.edit("CarePlan", scene.theirs("rehab", plan)["id"], lambda held: held.update(description="Stairs first"))
+    scene.settle()
+    assert scene.reviews() == []
+    assert scene.ours(task)["status"] == "accepted"
+    assert scene.theirs("hosp", plan)["description"] == "Stairs first"
