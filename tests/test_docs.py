@@ -84,7 +84,7 @@ def examples() -> list[str]:
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed: apt install curl")
 def test_the_quickstart_does_what_it_says(tmp_path: Path) -> None:
     port = free_port()
-    script = "set -euo pipefail\ntrap 'kill -KILL $(jobs -p) 2>/dev/null' EXIT\n" + "\necho; echo ----\n".join(examples())
+    script = "set -euo pipefail\ntrap 'kill -KILL $(jobs -p) 2>/dev/null || true' EXIT\n" + "\necho; echo ----\n".join(examples())
     script = script.replace("127.0.0.1:8080", f"127.0.0.1:{port}").replace("@fixtures/", f"@{ROOT}/fixtures/")
     script = script.replace("curl -fsS", "curl -sS --fail-with-body").replace("fhircase serve &", "fhircase serve & serve=$!")
     script += '\nkill -TERM $serve\nwait $serve\necho "serve exited $?"\n'
