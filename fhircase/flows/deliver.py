@@ -219,13 +219,14 @@ class _Planner:
         return self._done[ref]
 
     def _parents(self, op: Op) -> Sequence[Ref]:
-        """What must be there before. Of a pending create: what it referred to when it was tried, which may be pending too."""
-        if op.kind not in ("create", "find", "update"):
-            return ()
+        """What must be there before. Of a pending write: what it referred to when it was tried, which may be pending too; a copy
+        that refers to what we do not know to be ours would be read as the partner's edit."""
         if op.again:
             tried = list(dict.fromkeys(shadow.targets(op.form)))
             self.terms.load(tried)
             return tried
+        if op.kind not in ("create", "find", "update"):
+            return ()
         return self.terms.targets(op.ref)
 
     def _decide(self, ref: Ref) -> Op | None:
@@ -422,7 +423,7 @@ class _Sender:
         if link.etag is not None and self.dialect.if_match:
             headers["If-Match"] = link.etag
         reply = self.talk.request("PUT", f"{type_}/{remote}", ref=str(op.ref), body=body, headers=headers, detail=_detail(op))
-        if reply.status in self.dialect.stale:
+        if self.dialect.says_stale(reply.status):
             now = self._reread(op, remote)
             if same_version(etag_of(now), link.etag):
                 raise _Parked("it refuses this state of the resource", reply.status, _reasons(reply))
@@ -497,7 +498,7 @@ class _Sender:
         body = self._wire(op, remote, None)
         headers = {**dict(_ONWARD), "If-None-Match": "*"}
         reply = self.talk.request("PUT", f"{op.ref.type}/{remote}", ref=str(op.ref), body=body, headers=headers, detail=_detail(op))
-        if reply.status in self.dialect.stale:
+        if self.dialect.says_stale(reply.status):
             self._met(op, remote)
             return True
         if reply.status in (400, 404, 405, 422, 501):

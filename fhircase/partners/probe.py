@@ -14,7 +14,7 @@ from urllib.parse import quote
 from fhircase.fhir import jsontext
 from fhircase.plans.change import Resource
 from fhircase.ports import Gateway, PartnerDown, Reply
-from fhircase.sync.dialect import NO_IDENTIFIER, PATIENT_PARAMS, Create, Dialect
+from fhircase.sync.dialect import NO_IDENTIFIER, ONE_IDENTIFIER, PATIENT_PARAMS, Create, Dialect
 
 SYSTEM = "urn:fhircase:probe"
 TAG = {"system": "urn:fhircase", "code": "probe", "display": "Throw-away resource of a connection test"}
@@ -194,7 +194,7 @@ class _Probe:
             stale = self._send("PUT", path, {**body, "active": False}, {**PREFER, "If-Match": etag})
             values["if_match"] = stale.status >= 400
             if stale.status >= 400:
-                values["stale"] = sorted({409, 412, stale.status} if stale.status not in (400, 404, 422) else {409, 412})
+                values["stale"] = [stale.status] if stale.status not in (400, 404, 422) else [409, 412]
             else:
                 self.notes.append("it ignores If-Match: every write reads first, and a race can be lost")
         orders = [self._order(path) for _ in range(3)]
@@ -217,8 +217,16 @@ class _Probe:
         self, type_: str, patient: str, values: dict[str, Any], drops: dict[str, list[str]], params: dict[str, list[str]]
     ) -> Create | None:
         mark = self.new_id()
-        sample = {**_SAMPLES[type_](f"Patient/{patient}"), "meta": {"tag": [TAG]}, "identifier": [{"system": SYSTEM, "value": mark}]}
+        least = {**_SAMPLES[type_](f"Patient/{patient}"), "meta": {"tag": [TAG]}}
+        identifier: Any = {"system": SYSTEM, "value": mark}
+        least["identifier"] = identifier if type_ in ONE_IDENTIFIER else [identifier]
+        sample = {**least, **_MORE, **_MORE_OF.get(type_, {})}
         create, reply = self._conditional(sample, f"{SYSTEM}|{mark}")
+        if reply is None:
+            sample = least
+            create, reply = self._conditional(sample, f"{SYSTEM}|{mark}")
+            if reply is not None:
+                self.notes.append(f"{type_} is refused there with an extension, a note or a logical reference")
         if reply is None:
             self.notes.append(f"{type_} cannot be created there")
             return "none"
@@ -226,7 +234,7 @@ class _Probe:
         id_ = self._id(reply, type_)
         if held is None or id_ is None:
             return create
-        lost = [name for name in sample if name not in held and name != "meta"]
+        lost = [name for name, value in sample.items() if name != "meta" and not _kept(value, held.get(name))]
         if lost:
             drops[type_] = lost
         subject: Resource = next((held[name] for name in ("subject", "patient", "for") if isinstance(held.get(name), dict)), {})
@@ -314,6 +322,15 @@ class _Probe:
         return left
 
 
+def _kept(sent: Any, held: Any) -> bool:
+    """Whether all that was sent is there; more may be. What a reference says is the server's own."""
+    if isinstance(sent, dict):
+        return isinstance(held, dict) and all(name == "reference" or _kept(value, held.get(name)) for name, value in sent.items())
+    if isinstance(sent, list):
+        return isinstance(held, list) and len(sent) == len(held) and all(_kept(a, b) for a, b in zip(sent, held, strict=True))
+    return bool(sent == held)
+
+
 def _version(etag: str | None) -> str | None:
     """The versionId in an ETag."""
     return None if etag is None else etag.removeprefix("W/").strip('"')
@@ -395,5 +412,54 @@ _SAMPLES: Mapping[str, Callable[[str], Resource]] = {
         "subject": {"reference": patient},
     },
     "Task": lambda patient: {"resourceType": "Task", "status": "draft", "intent": "proposal", "for": {"reference": patient}},
+    "Encounter": lambda patient: {
+        "resourceType": "Encounter",
+        "status": "planned",
+        "class": {"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "AMB"},
+        "subject": {"reference": patient},
+    },
+    "NutritionOrder": lambda patient: {
+        "resourceType": "NutritionOrder",
+        "status": "draft",
+        "intent": "proposal",
+        "patient": {"reference": patient},
+        "dateTime": "1900-01-01",
+        "oralDiet": {"instruction": "Connection test"},
+    },
+    "Flag": lambda patient: {
+        "resourceType": "Flag",
+        "status": "inactive",
+        "code": _concept("Connection test"),
+        "subject": {"reference": patient},
+    },
+    "Consent": lambda patient: {
+        "resourceType": "Consent",
+        "status": "draft",
+        "scope": {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/consentscope", "code": "patient-privacy"}]},
+        "category": [{"coding": [{"system": "http://loinc.org", "code": "59284-0"}]}],
+        "patient": {"reference": patient},
+        "policyRule": _concept("Connection test"),
+    },
+    "QuestionnaireResponse": lambda patient: {
+        "resourceType": "QuestionnaireResponse",
+        "status": "in-progress",
+        "subject": {"reference": patient},
+    },
 }
 """The least that each type asks for, so that a strict server takes it."""
+
+_MORE: Resource = {"extension": [{"url": "urn:fhircase:probe", "valueString": "Connection test"}]}
+_LOGICAL = {"type": "Condition", "identifier": {"system": SYSTEM, "value": "nowhere"}}
+_NOTED: Resource = {"note": [{"text": "Connection test"}]}
+_MORE_OF: Mapping[str, Resource] = {
+    "Condition": _NOTED,
+    "Observation": _NOTED,
+    "CareTeam": {**_NOTED, "reasonReference": [_LOGICAL]},
+    "Goal": {**_NOTED, "addresses": [_LOGICAL]},
+    "ServiceRequest": {**_NOTED, "reasonReference": [_LOGICAL]},
+    "DeviceRequest": {**_NOTED, "reasonReference": [_LOGICAL]},
+    "CarePlan": {**_NOTED, "addresses": [_LOGICAL]},
+    "Task": _NOTED,
+}
+"""What we send besides and what some servers lose or refuse: extensions that they do not know, notes, references by
+identifier alone."""

@@ -65,8 +65,8 @@ PATIENT_PARAMS: Mapping[str, tuple[str, ...]] = {
 @dataclass(frozen=True, slots=True)
 class Dialect:
     """``create``/``create_by_type``: how to create once. ``ids``: ids that a client may choose (any, uuid, none).
-    ``stale``: statuses that mean "it has changed since". ``if_match``: False where If-Match is ignored, so that a write
-    reads first. ``drops``: top-level elements that it loses, by type (``*`` every type). ``drops_unknown``: loses elements that
+    ``stale``: statuses by which it says "it has changed since"; 409 and 412 always mean that. ``if_match``: False where If-Match
+    is ignored, so that a write reads first. ``drops``: top-level elements that it loses, by type (``*`` every type). ``drops_unknown``: loses elements that
     R4 does not know. ``decimals_normalised``: 1.50 comes back as 1.5. ``dangling_refused``: a reference must have its
     target first. ``search_cached``: searches are served from a cache unless told otherwise. ``history``: instance history
     (newest, oldest, unstable order, none). ``patient_params``: by type, () when the type cannot be searched by client.
@@ -123,6 +123,10 @@ class Dialect:
         if chosen == "put" and self.ids == "none":
             return "search"
         return chosen
+
+    def says_stale(self, status: int) -> bool:
+        """Whether a write was refused because the copy has changed since (DECISIONS 24)."""
+        return status in (409, 412) or status in self.stale
 
     def remote_id(self, local: str) -> str:
         """The id for ``put``: it follows from ours, so that a repeated PUT meets itself. It holds a letter, for HAPI
