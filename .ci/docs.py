@@ -89,7 +89,7 @@ def mappings() -> Iterator[str]:
 
     maps = mapping.Mappings.load()
     for name in sorted(maps.names()):
-        yield f"#### {name}"
+        yield f"**{name}**"
         yield ""
         yield "```text"
         yield from (line.rstrip() for line in mapping.show(name))
