@@ -70,6 +70,11 @@ def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return made
 
 
+# Made once: simplejson makes a new one for each call that says anything of its own.
+_DECODER = simplejson.JSONDecoder(parse_float=_number, parse_int=_integer, parse_constant=_constant, object_pairs_hook=_pairs)
+_ENCODER = simplejson.JSONEncoder(ensure_ascii=False, separators=(",", ":"), use_decimal=True)
+
+
 def loads(data: bytes | str) -> Any:
     """Parse JSON text. Decimals come as ``Number``, integers as int.
 
@@ -83,7 +88,7 @@ def loads(data: bytes | str) -> Any:
         except UnicodeDecodeError as error:
             raise Malformed("the body is not UTF-8", path=f"byte {error.start}", hint="send JSON in UTF-8") from None
     try:
-        value = simplejson.loads(data, parse_float=_number, parse_int=_integer, parse_constant=_constant, object_pairs_hook=_pairs)
+        value = _DECODER.decode(data)
     except simplejson.JSONDecodeError as error:
         words = error.msg.partition(" %r")[0]
         raise Malformed(f"not JSON: {words}", path=f"line {error.lineno} column {error.colno}") from None
@@ -131,4 +136,4 @@ def _check_text(value: Any) -> None:
 
 def dumps(value: Any) -> str:
     """Compact JSON text; Numbers as they were written."""
-    return str(simplejson.dumps(value, ensure_ascii=False, separators=(",", ":"), use_decimal=True))
+    return str(_ENCODER.encode(value))

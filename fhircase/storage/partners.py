@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, fields
+from functools import lru_cache
 from typing import Any
 
 from fhircase.plans.partner import Partner
@@ -44,8 +45,9 @@ class SqlPartners:
         )
 
 
+@lru_cache(maxsize=1_000)
 def _partner(text: str) -> Partner:
-    """A field of a later version is left out; one of an earlier version has its default."""
+    """Read once a text: every message asks for all partners. A field of a later version is left out; one of an earlier version has its default."""
     doc: dict[str, Any] = {name: value for name, value in unpack(text).items() if name in _KNOWN}
     for name, value in doc.items():
         if isinstance(value, list):

@@ -442,18 +442,20 @@ class Search:
         if not starts:
             return []
         name, name_args = _named(include)
+        # One match is what a poll of one plan has. PostgreSQL keeps the plan of "= ?"; it plans a short list anew each time.
+        among, those = ("= ?", starts[0]) if len(starts) == 1 else ("IN LIST(?)", self._session.array(starts))
         args: Args = []
         if include.reverse:
             inner = (
-                f"SELECT x.rid FROM resource m JOIN ix_reference x ON x.code = m.id AND x.system = m.type AND {name} WHERE m.rid IN LIST(?)"
+                f"SELECT x.rid FROM resource m JOIN ix_reference x ON x.code = m.id AND x.system = m.type AND {name} WHERE m.rid {among}"
             )
-            args += [*name_args, self._session.array(starts)]
+            args += [*name_args, those]
         else:
             inner = (
-                f"SELECT t.rid FROM ix_reference x JOIN resource t ON t.id = x.code AND t.type = x.system WHERE x.rid IN LIST(?) AND {name}"
+                f"SELECT t.rid FROM ix_reference x JOIN resource t ON t.id = x.code AND t.type = x.system WHERE x.rid {among} AND {name}"
                 + (" AND x.system = ?" if include.target else "")
             )
-            args += [self._session.array(starts), *name_args, *([include.target] if include.target else [])]
+            args += [those, *name_args, *([include.target] if include.target else [])]
         if self._viewer.everything:
             seen, seen_args = "0", ()
         else:
