@@ -62,8 +62,8 @@ def written(form: Resource, stored: Resource | None, sent: Resource | None) -> R
     intact"). Without a copy it is ``form``."""
     if stored is None:
         return form
-    body = shadow.bare(stored)
-    return merge.overlay(form, body, sent)
+    # A copy is kept with local references where ours has them: beside a logical one of the form it would be another entry.
+    return merge.overlay(form, shadow.logical(shadow.bare(stored), form, sent), sent)
 
 
 def landed(
@@ -79,9 +79,12 @@ def landed(
 
     ``history`` None: the partner keeps none that can be read. Only a version proves it. Elements that this partner is known to
     keep otherwise than sent are left out of the comparison; so is the order in which a history comes. Where versions are
-    numbers and only one was made since, there is nothing to guess without a history either."""
-    expected = written(pend, stored, sent)
-    otherwise = dropped | (shadow.differing(shadow.bare(stored), sent) if stored is not None and sent is not None else frozenset())
+    numbers and only one was made since, there is nothing to guess without a history either. Whether a reference was logical
+    or literal does not count: ours may have changed since, and with it what a logical one is read as."""
+    expected = shadow.logical(written(pend, stored, sent))
+    otherwise = dropped
+    if stored is not None and sent is not None:
+        otherwise |= shadow.differing(shadow.logical(shadow.bare(stored)), shadow.logical(sent))
     candidates = history
     if candidates is None or (history is not None and all(v.etag != now.etag for v in history)):
         if _step(etag, now.etag) == 1:
@@ -91,7 +94,7 @@ def landed(
     for version in candidates:
         if version.etag == etag:
             continue
-        if not shadow.differing(shadow.bare(version.body), expected, otherwise):
+        if not shadow.differing(shadow.logical(shadow.bare(version.body)), expected, otherwise):
             if etag is None or _step(etag, version.etag) is None or (_step(etag, version.etag) or 0) > 0:
                 return version.body
     return Landed.NO

@@ -242,6 +242,25 @@ def literal(form: Resource | None, ours: Resource) -> Resource:
     return _map_references(form, lambda reference: reference if "reference" in reference else _restored(reference, logical))
 
 
+def logical(resource: Resource, *forms: Resource | None) -> Resource:
+    """The reverse of ``literal``: literal references to what one of ``forms`` names by a logical one made logical as there, for
+    comparing with them. Without ``forms``: every literal one."""
+    named = {
+        (reference["identifier"].get("system"), reference["identifier"].get("value"))
+        for form in forms if form for reference in _logical_references(form)
+    }  # fmt: skip
+
+    def change(reference: Resource) -> Resource:
+        found = refs.literal(reference.get("reference"))
+        if found is None or found.base:
+            return reference
+        made = _as_logical(reference, Ref(found.type, found.id))
+        identifier = made["identifier"]
+        return made if not forms or (identifier.get("system"), identifier.get("value")) in named else reference
+
+    return _map_references(resource, change)
+
+
 def retracted(held: Resource) -> Resource | None:
     """Their copy as entered in error, None where the type has no such status (DECISIONS 23)."""
     place = RETRACTIONS.get(str(held.get("resourceType")))
@@ -282,6 +301,18 @@ def _logical(ours: Resource) -> dict[tuple[Any, Any], Resource]:
         identifier = reference.get("identifier")
         if isinstance(identifier, dict) and identifier.get("value"):
             found[(identifier.get("system"), identifier.get("value"))] = reference
+    return found
+
+
+def _logical_references(form: Resource) -> list[Resource]:
+    found: list[Resource] = []
+
+    def note(reference: Resource) -> Resource:
+        if not isinstance(reference.get("reference"), str) and isinstance(reference.get("identifier"), dict):
+            found.append(reference)
+        return reference
+
+    _map_references(form, note)
     return found
 
 

@@ -248,7 +248,8 @@ def test_an_outage_pauses_the_lane_and_loses_nothing(make: Callable[..., Scene])
 
 def test_content_that_is_refused_is_parked_and_the_lane_goes_on(make: Callable[..., Scene]) -> None:
     scene = make(refuses=frozenset({"Goal"}))
-    scene.write(goal(), plan(goal=[{"reference": "Goal/g1"}]))
+    scene.write(plan(title="Home"))
+    scene.write(goal(), plan(title="Home", goal=[{"reference": "Goal/g1"}]))
     scene.deliver()
     (review,) = scene.reviews("undeliverable")
     assert review.subject == GOAL and review.detail["issues"] == ["business-rule Goal"]
@@ -321,3 +322,31 @@ def test_a_worker_that_lost_its_lane_records_nothing(make: Callable[..., Scene])
     scene.servers["rehab"].before = steal
     deliver.step(scene.hub, lane)
     assert (link := scene.link("rehab", GOAL)) is not None and link.remote is None and link.pend is not None
+
+
+def test_a_worker_that_died_after_its_batch_landed_leaves_nothing_to_be_taken_for_their_edit(make: Callable[..., Scene]) -> None:
+    """The plan's update and the goal that it refers to both arrived, and neither was recorded: the goal must be known again
+    before the plan is read, or its reference there looks like one of theirs."""
+
+    class Killed(BaseException):
+        pass
+
+    def die(method: str) -> None:
+        if method == "PUT":
+            raise Killed
+
+    scene = make()
+    scene.write(plan())
+    scene.deliver()
+    scene.write(plan(title="Home"))
+    scene.write(goal(), plan(title="Home", goal=[{"reference": "Goal/g1"}]))
+    scene.servers["rehab"].after = die
+    with pytest.raises(Killed):
+        scene.deliver()
+    assert journal(scene, "Goal") == ["POST"] and journal(scene, "CarePlan") == ["POST", "PUT"]
+    scene.servers["rehab"].after = None
+    scene.clock.tick(minutes=5)
+    scene.settle()
+    assert scene.ours(PLAN)["goal"] == [{"reference": "Goal/g1"}]
+    assert journal(scene, "Goal") == ["POST"] and journal(scene, "CarePlan") == ["POST", "PUT"]
+    assert scene.reviews() == []

@@ -194,3 +194,31 @@ def test_retry_after_is_honoured_but_capped(asked: float, waits: int) -> None:
 )  # fmt: skip
 def test_an_outage_pauses_and_only_content_is_refused(status: int, verdict: str) -> None:
     assert schedule.verdict(status) == verdict
+
+
+def test_a_write_is_known_again_though_what_it_refers_to_became_or_ceased_to_be_readable_as_ours() -> None:
+    def literal(name: str) -> dict[str, Any]:
+        return {"reference": f"Goal/{name}"}
+
+    def logical(name: str) -> dict[str, Any]:
+        return {"type": "Goal", "identifier": {"system": shadow.HUB_SYSTEM, "value": f"Goal/{name}"}}
+
+    def plan(*goals: dict[str, Any]) -> dict[str, Any]:
+        return {"resourceType": "CarePlan", "goal": list(goals)}
+
+    for stored in (plan(logical("old")), plan(literal("old"))):
+        history = [version("2", **plan(literal("new"))), version("1", **stored)]
+        found = judge.landed(plan(logical("new")), stored, plan(logical("old")), "1", history, frozenset(), history[0])
+        assert found == plan(literal("new"))
+        other = [version("2", **plan(literal("other"))), version("1", **stored)]
+        assert judge.landed(plan(logical("new")), stored, plan(logical("old")), "1", other, frozenset(), other[0]) is judge.Landed.NO
+
+
+def test_what_is_kept_as_ours_and_meant_as_a_logical_reference_is_written_once_and_in_our_order() -> None:
+    def logical(name: str) -> dict[str, Any]:
+        return {"type": "Goal", "identifier": {"system": shadow.HUB_SYSTEM, "value": f"Goal/{name}"}}
+
+    meant = {"resourceType": "CarePlan", "goal": [logical("a"), logical("b")]}
+    held = {"resourceType": "CarePlan", "goal": [{"reference": "Goal/a"}, {"reference": "Goal/b"}]}
+    form = {"resourceType": "CarePlan", "goal": [logical("a"), logical("b"), logical("c")]}
+    assert judge.written(form, held, meant) == form
