@@ -26,7 +26,10 @@ PARTNERS = (
         "mercy", title="Mercy", organization="o-mercy", role="hospital", zone="America/New_York", senders=(("ADT", "MERCY"),),
         authorities={"MERCY": "urn:oid:2.999.1"},
     ),
-    Partner("riverside", title="Riverside", organization="o-riverside", role="rehab", identifiers=(("urn:x", "RIVERSIDE"),), dispositions=("rehab",)),
+    Partner(
+        "riverside", title="Riverside", organization="o-riverside", role="rehab", identifiers=(("urn:x", "RIVERSIDE"),),
+        dispositions=("rehab",),
+    ),
     Partner("homeward", title="Homeward", organization="o-homeward", role="home-care", dispositions=("home-with-services",)),
 )  # fmt: skip
 KIM = Agent(HUB, "Kim Lee")
@@ -35,7 +38,9 @@ TOLD: dict[str, tuple[str, ...]] = {
     "Patient": ("active", "name", "birthDate", "deceasedDateTime", "deceasedBoolean", "address", "link"),
     "Encounter": ("status", "statusHistory", "class", "subject", "episodeOfCare", "period", "hospitalization", "location", "diagnosis"),
     "EpisodeOfCare": ("status", "type", "patient", "team", "period", "diagnosis"),
-    "CarePlan": ("status", "intent", "title", "subject", "encounter", "careTeam", "addresses", "goal", "activity", "supportingInfo", "replaces"),
+    "CarePlan": (
+        "status", "intent", "title", "subject", "encounter", "careTeam", "addresses", "goal", "activity", "supportingInfo", "replaces",
+    ),
     "CareTeam": ("status", "subject", "participant"),
     "Goal": ("lifecycleStatus", "achievementStatus", "description", "startDate", "target", "subject"),
     "ServiceRequest": ("status", "intent", "code", "subject", "encounter", "basedOn"),

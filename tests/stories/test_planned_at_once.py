@@ -1,0 +1,85 @@
+"""Case managers who work on one case at the same moment, on both real stores: nothing is lost, each addition is in the plan."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from fhircase.errors import Conflict, Stale
+from fhircase.flows import cases, commit, open_case
+from fhircase.plans.change import Agent, Change, Source, Write
+from fhircase.plans.partner import HUB, Partner
+from fhircase.ports import Viewer
+
+KIM = Agent(HUB, "Kim Lee")
+
+
+class Ids:
+    """Sequential ids for several threads."""
+
+    def __init__(self) -> None:
+        self.numbers = itertools.count(1)
+
+    def new(self) -> str:
+        return f"00000000-0000-4000-8000-{next(self.numbers):012d}"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def hub(request: pytest.FixtureRequest, make_hub: Callable[..., Any], maps: Any) -> Any:
+    made = make_hub(request.getfixturevalue("postgres_url") if request.param == "postgresql" else None, maps=maps, ids=Ids())
+    with made.store.write() as tx:
+        tx.partners.save(Partner(HUB, title="County", organization="o-hub"))
+    return made
+
+
+def viewer(hub: Any) -> Viewer:
+    return Viewer(HUB, True, hub.now())
+
+
+def test_goals_added_at_once_are_all_in_the_plan(hub: Any) -> None:
+    case, _ = open_case.open_case(hub, KIM, viewer(hub), {"client": {"names": [{"family": "Nowak"}]}})
+
+    def add(number: int) -> str:
+        return cases.add(hub, KIM, viewer(hub), case, "goals", {"title": f"Goal {number}", "lifecycle": "active"})[0]
+
+    with ThreadPoolExecutor(4) as pool:
+        added = list(pool.map(add, range(4)))
+    view = cases.read(hub, viewer(hub), case).doc
+    assert sorted(view["plan"]["goals"]) == sorted(f"Goal/{id_}" for id_ in added)
+    assert sorted(goal["title"] for goal in view["goals"]) == [f"Goal {number}" for number in range(4)]
+
+
+def test_of_several_with_the_same_tag_one_wins(hub: Any) -> None:
+    case, view = open_case.open_case(hub, KIM, viewer(hub), {"client": {"names": [{"family": "Nowak"}]}})
+
+    def rename(number: int) -> bool:
+        try:
+            cases.change(hub, KIM, viewer(hub), case, "plan", "", {"title": f"Plan {number}"}, if_match=f'W/"{view.tag}"')
+        except Stale:
+            return False
+        return True
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sorted(pool.map(rename, range(4))) == [False, False, False, True]
+
+
+def test_a_client_gets_one_case_however_many_open_it(hub: Any) -> None:
+    patient = {"resourceType": "Patient", "name": [{"family": "Nowak"}]}
+    change = commit.check(Change((Write("Patient", "nowak", patient, expect=0),), Agent(HUB, admin=True), Source("hub"), "test"))
+    with hub.store.write() as tx:
+        commit.commit(hub, tx, change)
+
+    def open_one(_: int) -> bool:
+        try:
+            open_case.open_case(hub, KIM, viewer(hub), {"client": "Patient/nowak"})
+        except Conflict:
+            return False
+        return True
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sorted(pool.map(open_one, range(4))) == [False, False, False, True]
+    assert len(cases.index(hub, viewer(hub))[0]) == 1
