@@ -110,7 +110,7 @@ def _stands_still(pid: int) -> bool:
 class Run:
     """One store, one hub (and a worker where the store is PostgreSQL), two journal partners, a webhook receiver."""
 
-    def __init__(self, home: Path, url: str, *, worker: bool, ack_early: bool = False, seed: int = 1, patience: float = 60.0) -> None:
+    def __init__(self, home: Path, url: str, *, worker: bool, ack_early: bool = False, seed: int = 1, patience: float = 180.0) -> None:
         self.home = home
         self.random = random.Random(seed)
         self.base = f"http://127.0.0.1:{free_port()}"
@@ -160,7 +160,7 @@ class Run:
             self._enrol()
             self.load.start()
             disturb()
-            self.load.stop()
+            self.load.stop(200.0)
             judge = Judge(self.load, self.partners, self.receiver, [process.log for process in self.processes])
             faults = judge.judge(quiet)
         finally:
@@ -187,7 +187,7 @@ class Run:
         for what, place in itertools.cycle(aims or every):
             if self.histogram.total() >= kills or missed > 2 * len(every):
                 return
-            time.sleep(self.random.uniform(0.0, 0.3))
+            time.sleep(self.random.uniform(0.1, 1.0))  # some come through between two kills
             if not by_name[what].kill_inside(place, AIM_S):
                 missed += 1
                 self.missed[what, place] += 1

@@ -48,7 +48,7 @@ class Judge:
         self.figures: dict[str, object] = {}
 
     def judge(self, quiet: float) -> list[str]:
-        faults = list(self.load.trouble)
+        faults = list(self.load.trouble) + self.logged()
         faults += self.messages()
         faults += self.settled(quiet)
         faults += self.at_hub()
@@ -56,7 +56,6 @@ class Judge:
             faults += self.at_partner(name, server)
         faults += self.webhooks()
         faults += self.nothing_left()
-        faults += self.logged()
         return faults
 
     # ------------------------------------------------------------------------------------------ the hub
