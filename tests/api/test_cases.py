@@ -11,6 +11,7 @@ import pytest
 
 from fhircase.flows import enrol
 from fhircase.flows.hub import Hub
+from fhircase.mapping import Mappings
 from fhircase.plans.change import Ref
 from fhircase.web.app import Services, create_app
 from tests.api.conftest import ADMIN, Api, Town, body
@@ -84,9 +85,14 @@ WHEELCHAIR = {"state": "active", "intent": "order", "kind": "wheelchair", "detai
 HOME_HEALTH = {"state": "active", "intent": "order", "kind": "home-health", "amount": 2, "amount_unit": "visits a week"}
 
 
+@pytest.fixture(scope="module")
+def maps() -> Mappings:
+    return Mappings.load()
+
+
 @pytest.fixture
-def scene(make_hub: Callable[..., Hub], clock: Any) -> Scene:
-    hub = make_hub(clock=clock)
+def scene(make_hub: Callable[..., Hub], clock: Any, maps: Mappings) -> Scene:
+    hub = make_hub(clock=clock, maps=maps)
     seeds: Iterator[int] = iter(range(10_000))
     services = Services(random_bytes=lambda n: hashlib.sha512(b"case" + str(next(seeds)).encode()).digest()[:n], key_cache_s=0.0)
     app = create_app(hub, services)
