@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from fhircase.access.viewer import Viewer
 from fhircase.errors import Conflict, Forbidden, Gone, Invalid, NotFound, Problem, Stale
 from fhircase.fhir import checks, equal, index, jsontext, refs, stamp, times
 from fhircase.flows.hub import Hub
@@ -86,10 +87,10 @@ def commit(hub: Hub, tx: Tx, change: Change, *, key: str | None = None, correlat
 
     drafts: list[Draft] = []
     for write in change.writes:
-        draft = _draft(tx, change, write, current.get(write.ref))
+        draft = _draft(tx, change, write, current.get(write.ref), now)
         _authorise(tx, change, draft, now, drafts)
         _expect(write, draft.before)
-        draft = _unwiden(change, draft, reviews)
+        draft = _unwiden(tx, change, draft, now, reviews)
         drafts.append(draft)
     if hub.policy.coordinates:
         drafts += _team_follows(hub, tx, drafts, now)
@@ -152,21 +153,21 @@ class Draft:
     sensitive: bool
 
 
-def _draft(tx: Tx, change: Change, write: Write, before: Stored | None) -> Draft:
+def _draft(tx: Tx, change: Change, write: Write, before: Stored | None, now: int) -> Draft:
     body = write.body
     client = write.client or (refs.client_of(body) if body is not None else None)
     case = write.case
     if write.type == "Patient":
         client = write.id
     elif write.type in TARGETING and body is not None and client is None:
-        client, case = _of_target(tx, change, body, case)
+        client, case = _of_target(tx, change, body, case, now)
     if write.type == "EpisodeOfCare":
         case = write.id
     if before is not None:
         client = client or before.client
         case = case or before.case
     if case is None and body is not None and client is not None:
-        case = _case_by_links(tx, change, body, client)
+        case = _case_by_links(tx, change, body, client, now)
     if before is not None:
         creator = before.creator
     elif write.creator:
@@ -177,8 +178,9 @@ def _draft(tx: Tx, change: Change, write: Write, before: Stored | None) -> Draft
     return Draft(write, before, body, client, case, creator, sensitive)
 
 
-def _case_by_links(tx: Tx, change: Change, body: Resource, client: str) -> str | None:
-    """The case of what it is based on, focused on or part of, where these agree and are of the same client."""
+def _case_by_links(tx: Tx, change: Change, body: Resource, client: str, now: int) -> str | None:
+    """The case of what it is based on, focused on or part of, where these agree and are of the same client. A link to a
+    case that the agent may not know of says as little as one that leads nowhere (DECISIONS 5)."""
     targets: list[Ref] = []
     for element in CASE_LINKS:
         value = body.get(element)
@@ -192,16 +194,21 @@ def _case_by_links(tx: Tx, change: Change, body: Resource, client: str) -> str |
     outside = [target for target in targets if target not in within and target.type != "EpisodeOfCare"]
     if outside:
         found |= {held.case for held in tx.plans.get_many(outside).values() if held.case and held.client == client}
+    if found and _judged(change):
+        found &= {grant.case for grant in tx.plans.grants(partner=change.agent.partner, client=client, at=now) if grant.kind == "member"}
     return found.pop() if len(found) == 1 else None
 
 
-def _of_target(tx: Tx, change: Change, body: Resource, case: str | None) -> tuple[str | None, str | None]:
-    """Client and case of what a Provenance speaks of, where all targets agree."""
+def _of_target(tx: Tx, change: Change, body: Resource, case: str | None, now: int) -> tuple[str | None, str | None]:
+    """Client and case of what a Provenance speaks of, where all targets that the agent may see agree."""
     targets = [
         found for t in body.get("target", ()) if isinstance(t, dict) and (found := refs.literal(t.get("reference"))) and not found.base
     ]
     names = {Ref(t.type, t.id) for t in targets}
     held = tx.plans.get_many(names)
+    if _judged(change):
+        viewer = Viewer(change.agent.partner, False, now)
+        held = {ref: stored for ref, stored in held.items() if tx.plans.read(viewer, ref) is not None}
     clients = {s.client for s in held.values() if s.client} | {w.client for w in change.writes if w.ref in names and w.client}
     cases = {s.case for s in held.values()} | {w.case for w in change.writes if w.ref in names}
     return (clients.pop() if len(clients) == 1 else None), case or (cases.pop() if len(cases) == 1 else None)
@@ -290,10 +297,15 @@ def _stored(record: Record, place: Stamp) -> Stored:
 # ------------------------------------------------------------------------------------------ who may
 
 
+def _judged(change: Change) -> bool:
+    """Whether the agent's grants decide, and not the hub's own rules or people."""
+    return not (change.agent.admin or change.agent.partner == HUB or change.source.kind in BY_RULE)
+
+
 def _authorise(tx: Tx, change: Change, draft: Draft, now: int, earlier: Sequence[Draft]) -> None:
     """Raises NotFound where the agent may not know of the resource, Forbidden where it may know but not write."""
     agent = change.agent
-    if agent.admin or agent.partner == HUB or change.source.kind in BY_RULE:
+    if not _judged(change):
         return
     write = draft.write
     absent = NotFound(f"{write.type} {write.id} is not known here")
@@ -314,7 +326,10 @@ def _authorise(tx: Tx, change: Change, draft: Draft, now: int, earlier: Sequence
             raise Forbidden(f"{write.ref} may be read here, not changed") if invited else absent
         if draft.client != before.client and not own:
             raise Forbidden(f"{write.ref} may not be moved to another client")
-        return
+        if draft.body is None and before.creator != agent.partner:
+            raise Forbidden(f"{write.ref} was contributed by another", hint="what a partner deletes is its own; end it with its status")
+        if (draft.client, draft.case) == (before.client, before.case):
+            return
     if draft.client is None:
         return
     if draft.case is not None and draft.case not in member_of:
@@ -345,10 +360,10 @@ def _own_client(tx: Tx, agent: Agent, client: str, earlier: Sequence[Draft]) -> 
     return patient is not None and patient.creator == agent.partner
 
 
-def _unwiden(change: Change, draft: Draft, reviews: list[Review]) -> Draft:
+def _unwiden(tx: Tx, change: Change, draft: Draft, now: int, reviews: list[Review]) -> Draft:
     """What a partner's edit would change of who may see what stays as it is, and a person is asked (DECISIONS 2)."""
     agent = change.agent
-    if agent.admin or agent.partner == HUB or change.source.kind in BY_RULE or draft.body is None or draft.before is None:
+    if not _judged(change) or draft.body is None or draft.before is None:
         return draft
     body, before = draft.body, draft.before.body
     element = ""
@@ -358,6 +373,10 @@ def _unwiden(change: Change, draft: Draft, reviews: list[Review]) -> Draft:
         element, body = "CareTeam.participant", {**body, "participant": before.get("participant", [])}
         if not body["participant"]:
             del body["participant"]
+    elif draft.write.type == "Task" and draft.creator == HUB and (kept := _handed_over(tx, agent, draft, now)):
+        element = f"Task.{kept[0]}"
+        body = {name: value for name, value in body.items() if name not in kept}
+        body |= {name: before[name] for name in kept if name in before}
     lost = [label for label in before.get("meta", {}).get("security", ()) if label not in body.get("meta", {}).get("security", ())]
     if lost:
         meta = {**body.get("meta", {}), "security": [*body.get("meta", {}).get("security", ()), *lost]}
@@ -379,6 +398,25 @@ def _unwiden(change: Change, draft: Draft, reviews: list[Review]) -> Draft:
         )
     )
     return replace(draft, body=body)
+
+
+def _handed_over(tx: Tx, agent: Agent, draft: Draft, now: int) -> tuple[str, ...]:
+    """The elements of the hub's hand-over Task that this partner may not change by itself: only who was asked accepts, only
+    members of the case ask another, and who asked for it, for whom and about what is the hub's word."""
+    assert draft.body is not None and draft.before is not None
+    body, before = draft.body, draft.before.body
+    if not membership.is_handover(before):
+        return ()
+    differing = [name for name in ("requester", "focus", "identifier") if body.get(name) != before.get(name)]
+    record = tx.partners.get(agent.partner)
+    asked = record is not None and before.get("owner", {}).get("reference") == f"Organization/{record.organization}"
+    if membership.accepted_now(before, body) and not asked:
+        return ("status", "owner", *differing)
+    if body.get("owner") != before.get("owner"):
+        held = tx.plans.grants(partner=agent.partner, case=draft.case, at=now) if draft.case else ()
+        if membership.accepted_now(before, body) or not any(grant.kind == "member" for grant in held):
+            return ("owner", *differing)
+    return tuple(differing)
 
 
 # ------------------------------------------------------------------------------------------ grants, joins
@@ -422,7 +460,7 @@ def _derive_grants(hub: Hub, tx: Tx, changed: Sequence[Draft], partners: Sequenc
             case=case,
             client=client,
             team=team,
-            tasks=[(ref.id, b) for ref, (b, _) in bodies.items() if ref.type == "Task"],
+            tasks=[(ref.id, _within(tx, b, case, client, changed)) for ref, (b, _) in bodies.items() if ref.type == "Task"],
             episode=next((b for ref, (b, _) in bodies.items() if ref.type == "EpisodeOfCare"), None),
             partners=partners,
             existing=tx.plans.grants(case=case),
@@ -430,6 +468,19 @@ def _derive_grants(hub: Hub, tx: Tx, changed: Sequence[Draft], partners: Sequenc
             handover_days=hub.policy.handover_days,
         )
     return found
+
+
+def _within(tx: Tx, task: Resource, case: str, client: str, changed: Sequence[Draft]) -> Resource:
+    """The Task, without a focus that members of its case may not see: an invitation opens nothing else."""
+    focus = refs.literal(task.get("focus", {}).get("reference"))
+    if focus is None:
+        return task
+    ref = Ref(focus.type, focus.id)
+    held: Draft | Stored | None = next((draft for draft in changed if draft.write.ref == ref), None) or tx.plans.get(ref)
+    loose = held is not None and held.case is None and not held.sensitive
+    if held is not None and not focus.base and held.client == client and (held.case == case or loose):
+        return task
+    return {name: value for name, value in task.items() if name != "focus"}
 
 
 def _ours(team: Resource) -> bool:
