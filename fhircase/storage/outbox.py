@@ -22,9 +22,10 @@ from fhircase.storage.packed import clean, pack, unpack
 SPREAD = 8
 """Lanes of an endpoint that does not ask for order."""
 
+# INSERT … ON CONFLICT waits for whoever is updating the row that it meets; a commit that marks must not wait for a worker.
 _NEW_LANE = (
     "INSERT INTO lane (key, target, kind, fifo, waits_for, owner, lease, turn, not_before, fence, fails)"
-    " VALUES (?, ?, ?, ?, ?, NULL, 0, 0, 0, 0, 0) ON CONFLICT (key) DO NOTHING"
+    " SELECT ?, ?, ?, ?, ?, NULL, 0, 0, 0, 0, 0 WHERE NOT EXISTS (SELECT 1 FROM lane WHERE key = ?) ON CONFLICT (key) DO NOTHING"
 )
 _MARK = Insert(
     schema.mark,
@@ -72,7 +73,7 @@ class SqlOutbox:
             key = directory if client is None else f"fhir:{partner.name}:{zlib.crc32(client.encode()) % max(partner.width, 1)}"
             lanes[key] = (key, partner.name, "fhir", 1, "" if client is None else directory)
             made[str(ref)] = (partner.name, str(ref), key, seq, at, correlation)
-        self._session.many(_NEW_LANE, list(lanes.values()))
+        self._session.many(_NEW_LANE, [(*row, row[0]) for row in lanes.values()])
         self._session.insert(_MARK, list(made.values()))
 
     def marks(self, lane: Lane, limit: int) -> Sequence[Mark]:
@@ -186,7 +187,7 @@ class SqlOutbox:
             key = f"hook:{endpoint.id}" if endpoint.fifo else f"hook:{endpoint.id}:{zlib.crc32(event.id.encode()) % SPREAD}"
             lanes[key] = (key, endpoint.id, "hook", int(endpoint.fifo), "")
             made.append((endpoint.id, numbers[event.id], key))
-        session.many(_NEW_LANE, list(lanes.values()))
+        session.many(_NEW_LANE, [(*row, row[0]) for row in lanes.values()])
         session.many("INSERT INTO delivery (endpoint, event, lane, state, attempts, not_before) VALUES (?, ?, ?, 'ready', 0, 0)", made)
 
     def deliveries(self, lane: Lane, limit: int, now: int) -> Sequence[Delivery]:

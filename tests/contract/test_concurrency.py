@@ -345,3 +345,25 @@ def test_a_commit_of_another_process_wakes(sql_store: Any, url: str) -> None:
     assert woken.wait(40)
     thread.join(60)
     other.join(60)
+
+
+def test_a_commit_that_marks_does_not_wait_for_a_worker_that_holds_the_lane(postgres_url: str) -> None:
+    """Nor can the two wait for each other: the worker may go on to commit what it found, which waits for the first commit."""
+    store = storage.open(postgres_url)
+    try:
+        with store.write() as tx:
+            tx.outbox.mark(HOME, [(Ref("Goal", "g"), "p")])
+        with store.write() as working:
+            lane = working.outbox.claim("worker", T, 60_000)
+            assert lane is not None
+
+            def commits() -> None:
+                with store.write() as tx:
+                    tx.plans.stamp(T)
+                    tx.outbox.mark(HOME, [(Ref("Goal", "h"), "p")])
+
+            with ThreadPoolExecutor(1) as pool:
+                pool.submit(commits).result(20)
+            assert working.outbox.renew(lane, T, 60_000)
+    finally:
+        store.close()
