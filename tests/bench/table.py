@@ -32,7 +32,7 @@ ROWS: list[Row] = []
 
 
 def compare(
-    what: str, store: str, hub: Callable[[], float], bare: Callable[[], float], *, rounds: int = 3, floor: float | None = None
+    what: str, store: str, hub: Callable[[], float], bare: Callable[[], float], *, rounds: int = 5, floor: float | None = None
 ) -> Row:
     """Measure both in turn, ``rounds`` times, so that what else the machine does falls on both."""
     pairs = []

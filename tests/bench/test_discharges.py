@@ -13,7 +13,7 @@ from tests.bench import table, town
 from tests.bench.load import TOKEN, Load, rate
 
 FLOOR = 0.30
-SECONDS = 4.0
+SECONDS = 2.0
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])

@@ -14,7 +14,7 @@ from tests.bench import table, town
 from tests.bench.load import Load, rate
 
 FLOOR = 0.30
-SECONDS = 4.0
+SECONDS = 2.0
 CLIENTS = 40
 POLL = "/fhir/CarePlan?patient={}&_lastUpdated=ge2000-01-01T00:00:00Z&_include=CarePlan:goal"
 
