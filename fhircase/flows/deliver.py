@@ -269,7 +269,9 @@ class _Planner:
         done with the same content and by an identifier."""
         pend = link.pend or {}
         kind: Kind = "examine" if link.remote is not None else "find" if ref.type in CREATE_ONLY else "create"
-        return Op(kind, ref, stored.client, pend, self.terms.body(ref), link, link, (), frozenset(), True, None, stored.case)
+        may_repeat = not stored.deleted and WHOLE not in self.terms.held.get(ref, ()) and self.terms.allowed(stored)
+        elements = judge.unsent(pend, link.sent) if may_repeat else frozenset[str]()
+        return Op(kind, ref, stored.client, pend, self.terms.body(ref), link, link, (), elements, True, None, stored.case)
 
     def _retraction(self, ref: Ref, stored: Stored, link: Link, mark: Mark | None) -> Op | None:
         form = shadow.retracted(link.sent or {}) if link.remote is not None and ref.type not in CREATE_ONLY else None
@@ -434,11 +436,15 @@ class _Sender:
 
     def _examine(self, op: Op) -> None:
         reply = self._reread(op, op.link.remote or "")
-        if same_version(etag_of(reply), op.link.etag):
-            self._linked(op, replace(op.link, pend=None))  # it never landed
+        if not same_version(etag_of(reply), op.link.etag):
+            self._differs(op, reply)
+        elif op.elements and self.dialect.if_match:
+            # It has not landed, but may be on its way still. The same again: If-Match lets one of the two through, and
+            # whichever it is, no later write meets a state that nobody here knows to be ours.
+            self._update(op)
+        else:
+            self._linked(op, replace(op.link, pend=None))
             self.results.done += 1
-            return
-        self._differs(op, reply)
 
     def _create(self, op: Op) -> None:
         type_ = op.ref.type
@@ -707,7 +713,10 @@ def _record(hub: Hub, lane: Lane, plan: Plan, results: Results, talk: Talk, last
             tx.outbox.wake()
         if not owned:
             raise LaneLost
+    hub.tally("delivery", "fhir", "settled", len(results.cleared))
+    hub.tally("delivery", "fhir", "parked", len(results.parked))
     if results.pause is not None:
+        hub.tally("delivery", "fhir", "failed", 1)
         tell(Log.LANE_PAUSED, lane=lane.key, partner=plan.partner.name, reason=results.pause.reason, fails=lane.fails + 1)
     for mark, _ in results.parked:
         tell(Log.PARKED, lane=lane.key, partner=plan.partner.name, type=mark.ref.type)

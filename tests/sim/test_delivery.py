@@ -350,3 +350,33 @@ def test_a_worker_that_died_after_its_batch_landed_leaves_nothing_to_be_taken_fo
     assert scene.ours(PLAN)["goal"] == [{"reference": "Goal/g1"}]
     assert journal(scene, "Goal") == ["POST"] and journal(scene, "CarePlan") == ["POST", "PUT"]
     assert scene.reviews() == []
+
+
+def test_a_write_that_lands_after_it_was_given_up_is_not_taken_for_their_edit(make: Callable[..., Scene]) -> None:
+    """The partner was slow: it read the request before we asked what became of it, and wrote it afterwards."""
+    scene = make()
+    scene.write(goal())
+    scene.deliver()
+    rehab = scene.servers["rehab"]
+    late: list[dict[str, Any]] = []
+    scene.edit(GOAL, description={"text": "run"})
+
+    def lose(method: str) -> None:
+        if method == "PUT":
+            raise PartnerDown("no answer in time")
+
+    rehab.before = lose
+    assert scene.deliver_one()
+    link = scene.link("rehab", GOAL)
+    assert link is not None and link.pend is not None
+    scene.edit(GOAL, description={"text": "fly"})
+
+    def lands(method: str) -> None:
+        if method == "PUT" and not late:
+            late.append({})
+            rehab.edit("Goal", str(link.remote), lambda held: held.update(description={"text": "run"}))
+
+    rehab.before = lands
+    scene.settle()
+    assert late and scene.reviews() == []
+    assert scene.theirs("rehab", GOAL)["description"] == scene.ours(GOAL)["description"] == {"text": "fly"}
