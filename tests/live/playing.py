@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,12 @@ from tests.live import servers
 
 START: Mapping[str, Callable[..., servers.Server]] = {
     "sekmet": servers.start_sekmet,
+    "sekmet-absolute": partial(servers.start_sekmet, absolute=True),
     "medplum": servers.start_medplum,
+    "medplum-strict": partial(servers.start_medplum, validate=True),
     "hapi": servers.start_hapi,
 }
-KEEPS = {"sekmet": 60.0}
+MORTAL = ("sekmet", "sekmet-absolute")
 """Servers that are killed in the story: their data outlive the process, and they are back within seconds."""
 
 OWN = "own"
@@ -44,24 +47,17 @@ class Foreign:
 
     def __init__(self, maker: str, folder: Path) -> None:
         self.maker, self.folder, self.port = maker, folder, servers.free_port()
-        self._server: servers.Server | None = None
-        self.start()
-
-    @property
-    def base_url(self) -> str:
-        assert self._server is not None
-        return self._server.base_url
+        self.server = START[maker](folder, port=self.port, wait=False)
 
     def start(self) -> None:
-        self._server = START[self.maker](self.folder, port=self.port)
+        """Again, after a kill."""
+        self.server = START[self.maker](self.folder, port=self.port)
 
     def kill(self) -> None:
-        if self._server is not None:
-            self._server.kill()
+        self.server.kill()
 
     def stop(self) -> None:
-        if self._server is not None:
-            self._server.stop()
+        self.server.stop()
 
 
 class LiveStory(Story):
@@ -103,9 +99,11 @@ def play(folder: Path, casting: Mapping[str, str], say: Callable[[str], None] = 
             if maker != OWN:
                 foreign[name] = Foreign(maker, folder / f"{name}-{maker}")
                 stack.callback(foreign[name].stop)
+        for started in foreign.values():
+            started.server.up()
         told_cast = ", ".join(f"{name} is {maker}" for name, maker in casting.items())
         say(f"{told_cast}: up after {time.monotonic() - began:.0f} s; logs in {folder}")
-        bases = {name: server.base_url for name, server in foreign.items()}
+        bases = {name: started.server.base_url for name, started in foreign.items()}
         hub, partners = cast_servers(folder, bases)
         receiver = Receiver()
         stack.callback(receiver.stop)
@@ -114,9 +112,9 @@ def play(folder: Path, casting: Mapping[str, str], say: Callable[[str], None] = 
             server.start()
         who = cast(hub, partners, bases, receiver, patience)
         who.say = say
-        mortal = {name: server for name, server in foreign.items() if server.maker in KEEPS}
-        who.stop = {**who.stop, **{name: server.kill for name, server in mortal.items()}}
-        who.start = {**who.start, **{name: server.start for name, server in mortal.items()}}
+        mortal = {name: started for name, started in foreign.items() if started.maker in MORTAL}
+        who.stop = {**who.stop, **{name: started.kill for name, started in mortal.items()}}
+        who.start = {**who.start, **{name: started.start for name, started in mortal.items()}}
         for name in TITLES:
             told = jsontext.loads(who.hub.call("POST", f"/partners/{name}/probe", {}).content)
             found.notes[name], found.left[name] = told["notes"], told["left"]
