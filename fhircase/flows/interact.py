@@ -27,7 +27,7 @@ from fhircase.errors import (
     Stale,
     TooLarge,
 )  # fmt: skip
-from fhircase.fhir import bundles, checks, definitions, refs
+from fhircase.fhir import bundles, checks, definitions, models, refs
 from fhircase.fhir import patch as patching
 from fhircase.fhir import search as grammar
 from fhircase.fhir.bundles import Entry
@@ -311,7 +311,7 @@ def conditional_delete(hub: Hub, caller: Caller, type: str, criteria: Pairs) -> 
 
 
 def validate(type: str | None, body: Any) -> list[Problem]:
-    """Every problem that the checks find, warnings too. Raises Malformed when there is no resource to look at."""
+    """Every problem that the checks find, else what the models of fhir.resources find; warnings too. Raises Malformed when there is no resource to look at."""
     if not isinstance(body, dict):
         raise Malformed("a resource is a JSON object")
     if body.get("resourceType") == "Parameters" and type != "Parameters":
@@ -323,7 +323,9 @@ def validate(type: str | None, body: Any) -> list[Problem]:
         raise Malformed("a resource has a resourceType")
     if type is not None and body["resourceType"] != type:
         raise Malformed(f"{body['resourceType'][:64]} was sent to {type}/$validate")
-    return checks.unrepresentable(body) or checks.check(body) + checks.warnings(body)
+    if broken := checks.unrepresentable(body):
+        return broken
+    return (checks.check(body) or models.second_opinion(body)) + checks.warnings(body)
 
 
 def etag_version(etag: str) -> int | None:
