@@ -311,7 +311,8 @@ def conditional_delete(hub: Hub, caller: Caller, type: str, criteria: Pairs) -> 
 
 
 def validate(type: str | None, body: Any) -> list[Problem]:
-    """Every problem that the checks find, else what the models of fhir.resources find; warnings too. Raises Malformed when there is no resource to look at."""
+    """Every problem that the checks find, else what the models of fhir.resources find; warnings too. Raises
+    Malformed when there is no resource to look at."""
     if not isinstance(body, dict):
         raise Malformed("a resource is a JSON object")
     if body.get("resourceType") == "Parameters" and type != "Parameters":
