@@ -156,7 +156,7 @@ def measured(home: Path, url: str, latency: float, goals: int) -> tuple[float, f
     """Rates of lanes and of the bare loop; the order of each client's goals is judged by the partner's journal."""
     total = CLIENTS * goals
     with rehab(latency) as there:
-        partner = Partner("rehab", base_url=there.base, send=("Goal", "Patient"), networks=("127.0.0.0/8",), poll_seconds=3600)
+        partner = Partner("rehab", base_url=there.base, send=("Goal", "Patient"), take=(), networks=("127.0.0.0/8",))
         hub = prefilled(home, url, partner, goals)
         rate = total / delivered(hub, there, total)
         hub.store.close()
