@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,9 +28,14 @@ class Policy:
     bundle_entries: int = 2_000
 
 
+def _uncounted(_what: str, _which: str, _outcome: str, _count: int) -> None:
+    """Nobody counts."""
+
+
 @dataclass(frozen=True, slots=True)
 class Hub:
-    """``maps`` is the compiled ``mappings/`` (fhircase.mapping.Mappings); ``random`` returns floats in [0, 1)."""
+    """``maps`` is the compiled ``mappings/`` (fhircase.mapping.Mappings); ``random`` returns floats in [0, 1).
+    ``tally`` counts what was done for the metrics: (intake | delivery | poll, of which kind or partner, outcome, how many)."""
 
     store: Store
     clock: Clock
@@ -40,6 +46,7 @@ class Hub:
     sealer: Sealer
     random: Any
     policy: Policy = Policy()
+    tally: Callable[[str, str, str, int], None] = _uncounted
 
     def now(self) -> int:
         """Epoch milliseconds."""
