@@ -26,6 +26,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+MOST_TOLD = 200
+"""So many problems are told of one document; who has more needs no list."""
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:

@@ -137,7 +137,13 @@ class Metrics:
         self.intake = Counter("fhircase_intake_messages", "Messages taken in", ("kind", "answer"), registry=r)
         self.deliveries = Counter("fhircase_deliveries", "Deliveries tried", ("kind", "outcome"), registry=r)
         self.polls = Counter("fhircase_polls", "Polls of partners", ("partner", "outcome"), registry=r)
+        self._of = {"intake": self.intake, "delivery": self.deliveries, "poll": self.polls}
         self.audit_waiting = Gauge("fhircase_audit_waiting", "Read audit entries not yet written", registry=r)
         self.lane_waiting = Gauge("fhircase_lane_waiting", "Marks and events that wait, by receiver", ("target",), registry=r)
         self.lane_oldest = Gauge("fhircase_lane_oldest_seconds", "Age of what waits longest, by receiver", ("target",), registry=r)
         self.reviews_open = Gauge("fhircase_reviews_open", "Open reviews (up to 200)", registry=r)
+
+    def tally(self, what: str, which: str, outcome: str, count: int) -> None:
+        """Count ``flows.hub.Hub.tally``: intake (by kind and answer), delivery (by kind), poll (by partner)."""
+        if count:
+            self._of[what].labels(which, outcome).inc(count)

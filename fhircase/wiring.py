@@ -27,6 +27,7 @@ from fhircase import hl7v2, storage, telemetry
 from fhircase.access import keys
 from fhircase.access.sealing import AesSealer
 from fhircase.errors import FhircaseError, Problem, Unavailable
+from fhircase.fhir import jsontext
 from fhircase.flows import align, enrol, messages, take_in
 from fhircase.flows.audit import ReadAudit
 from fhircase.flows.hub import Hub, Policy
@@ -181,9 +182,9 @@ class House:
 
     def __init__(self, settings: Settings, *, lanes: bool = True, mllp: bool = True) -> None:
         self.settings = settings
-        self.hub = build_hub(settings)
         self.audit = ReadAudit()
         self.metrics = Metrics()
+        self.hub = replace(build_hub(settings), tally=self.metrics.tally)
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
         self._workers: Workers | None = None
@@ -245,7 +246,6 @@ class House:
         except FhircaseError as error:
             telemetry.tell(Log.INTAKE_DEFECT, partner=peer.partner, error=type(error).__name__)
             return None
-        self.metrics.intake.labels("hl7v2", taken.message.code).inc()
         telemetry.tell(Log.INTAKE, kind="mllp", partner=peer.partner, message=taken.message.id, answer=taken.message.code)
         return taken.message.answer
 
@@ -383,10 +383,38 @@ def _die_with_parent() -> None:
             ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
+def unreadable(error: str) -> bytes:
+    """The answer to bytes that are no HTTP request, closing the connection. ``error``: the name of gunicorn's error."""
+    status, reason, what, hint = {
+        "LimitRequestLine": (414, "URI Too Long", "the address is too long", "send a long search as POST Type/_search"),
+        "LimitRequestHeaders": (431, "Request Header Fields Too Large", "the headers are too large", "send fewer or shorter ones"),
+        "UnsupportedTransferCoding": (501, "Not Implemented", "this transfer coding is not known", "send chunked, or Content-Length"),
+        "ExpectationFailed": (417, "Expectation Failed", "this expectation is not known", "send Expect: 100-continue, or none"),
+    }.get(error, (400, "Bad Request", "this is not an HTTP request that can be read", "see RFC 9112"))
+    body = jsontext.dumps({
+        "type": "about:blank", "title": reason, "status": status, "detail": what,
+        "errors": [{"path": "", "problem": what, "hint": hint}],
+    }).encode()  # fmt: skip
+    head = f"HTTP/1.1 {status} {reason}\r\nContent-Type: application/problem+json\r\nConnection: close\r\n"
+    return head.encode() + f"Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
 def serve(settings: Settings) -> None:
     """Serve until SIGTERM: web processes of threads under gunicorn; lanes, collection and the MLLP listener run in the
     first of them. Work under way is finished, then the process exits 0."""
     from gunicorn.app.base import BaseApplication
+    from gunicorn.http.errors import ParseException
+    from gunicorn.workers.gthread import ThreadWorker
+
+    class Worker(ThreadWorker):  # type: ignore[misc]
+        """What is refused before it is a request is told in the words of the house, and never repeated in a log."""
+
+        def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
+            if not isinstance(exc, ParseException):
+                super().handle_error(req, client, addr, exc)
+                return
+            with contextlib.suppress(OSError):
+                client.sendall(unreadable(type(exc).__name__))
 
     class Server(BaseApplication):  # type: ignore[misc]
         house: House | None = None
@@ -396,7 +424,8 @@ def serve(settings: Settings) -> None:
                 "bind": settings.bind,
                 "workers": settings.web_processes,
                 "threads": settings.web_threads,
-                "worker_class": "gthread",
+                "worker_class": Worker,
+                "limit_request_line": 8190,
                 "timeout": 120,
                 "graceful_timeout": max(int(settings.drain_seconds), 1),
                 "keepalive": 30,

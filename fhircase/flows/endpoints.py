@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from fhircase.access import signature
 from fhircase.access.principal import Principal
-from fhircase.errors import Conflict, Forbidden, Invalid, NotFound, Problem
+from fhircase.errors import MOST_TOLD, Conflict, Forbidden, Invalid, NotFound, Problem
 from fhircase.flows import notify
 from fhircase.flows.hub import Hub
 from fhircase.plans import events
@@ -227,7 +227,7 @@ def _own(tx: Tx, principal: Principal, id: str) -> Endpoint:
 def _shape(asked: Mapping[str, Any]) -> list[Problem]:
     problems = [
         Problem("no such member", f"/{name[:64]}", f"known are {', '.join(FIELDS)}") for name in asked if name not in FIELDS
-    ]
+    ][:MOST_TOLD]
     if "url" in asked:
         problems += _url(asked["url"])
     for name in ("thin", "fifo"):

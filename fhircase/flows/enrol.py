@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from fhircase.access import keys
 from fhircase.access.scopes import Scopes
-from fhircase.errors import Conflict, Invalid, NotFound, Problem
+from fhircase.errors import MOST_TOLD, Conflict, Invalid, NotFound, Problem
 from fhircase.flows import commit
 from fhircase.flows.hub import Hub
 from fhircase.plans.change import Agent, Change, Resource, Source, Write
@@ -60,6 +60,8 @@ def read_partner(doc: Any, onto: Partner | None = None) -> tuple[Partner, str | 
     for name, value in doc.items():
         path = f"/{name[:64]}"
         if name not in _KNOWN:
+            if len(problems) >= MOST_TOLD:
+                continue
             near = difflib.get_close_matches(name, _KNOWN, 1)
             problems.append(Problem("no such member", path, f"did you mean {near[0]}?" if near else f"known: {', '.join(sorted(_KNOWN))}"))
         elif name in _READ_ONLY:

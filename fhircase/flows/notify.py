@@ -5,7 +5,7 @@ behind it; the table of retries is Standard Webhooks' own, and an endpoint that 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -161,6 +161,7 @@ def _post(
             break
         outcome = _attempt(hub, endpoint, secrets, item.delivery, item.body, at)
         outcomes.append(outcome)
+        hub.tally("delivery", "webhook", outcome.verdict, 1)
         if outcome.verdict == "gone" or (outcome.verdict == "failed" and (endpoint.fifo or outcome.status is None)):
             break
     return outcomes

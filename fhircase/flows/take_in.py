@@ -66,7 +66,9 @@ def take_in(
         partner = tx.partners.get(partner_name)
     if partner is None:
         raise NotFound("this sender is not known here", hint="add it as a partner first")
-    return _Intake(hub, partner, kind, raw, content_type, agent, correlation, key).run()
+    taken = _Intake(hub, partner, kind, raw, content_type, agent, correlation, key).run()
+    hub.tally("intake", kind, taken.message.code, 1)
+    return taken
 
 
 def replay(hub: Hub, message_id: str, agent: Agent, *, correlation: str = "", key: str | None = None) -> Taken:

@@ -20,7 +20,7 @@ from typing import Any
 from jsonschema import Draft202012Validator, FormatChecker
 from jsonschema.exceptions import ValidationError
 
-from fhircase.errors import Problem
+from fhircase.errors import MOST_TOLD, Problem
 from fhircase.mapping.lines import Line
 from fhircase.mapping.mapping import Doc, Mapping
 from fhircase.mapping.mistakes import some
@@ -29,8 +29,6 @@ from fhircase.mapping.values import MUST
 Schema = dict[str, Any]
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-_MOST = 200
-"""So many problems are told of one document; who has more needs no list."""
 
 _DATE = r"^[0-9]{4}(-(0[1-9]|1[0-2])(-(0[1-9]|[12][0-9]|3[01]))?)?$"
 _TIME = r"T([01][0-9]|2[0-3]):[0-5][0-9]:([0-5][0-9]|60)(\.[0-9]+)?(Z|[+-]((0[0-9]|1[0-3]):[0-5][0-9]|14:00))"
@@ -89,10 +87,12 @@ class Shape:
         known = {_mark(m) for m in self._mistakes(before)} if before is not None else set()
         found: dict[str, Problem] = {}
         for mistake in self._mistakes(doc):
+            if len(found) >= MOST_TOLD:
+                break
             if _mark(mistake) not in known:
                 pointer = at + mistake.pointer
                 found.setdefault(pointer, Problem(mistake.what, pointer, mistake.hint, mistake.code))
-        return tuple(found.values())[:_MOST]
+        return tuple(found.values())
 
     def _mistakes(self, doc: Any) -> Iterator[_Mistake]:
         for error in sorted(self.validator.iter_errors(doc), key=lambda e: [str(step) for step in e.absolute_path]):

@@ -10,6 +10,7 @@ from werkzeug.exceptions import HTTPException
 
 from fhircase import telemetry
 from fhircase.errors import (
+    MOST_TOLD,
     FhircaseError,
     Malformed,
     MethodNotAllowed,
@@ -56,7 +57,7 @@ def answer(error: FhircaseError) -> Response:
 def _problem(error: FhircaseError) -> dict[str, Any]:
     problems = error.problems or (Problem(error.title),)
     told: dict[str, Any] = {"type": "about:blank", "title": error.title, "status": error.status, "detail": problems[0].what}
-    told["errors"] = [{"path": p.path, "problem": p.what, "hint": p.hint} for p in problems]
+    told["errors"] = [{"path": p.path, "problem": p.what, "hint": p.hint} for p in problems[:MOST_TOLD]]
     told["correlation"] = g.get("correlation", "")
     return told
 
@@ -85,6 +86,8 @@ def register(app: Flask) -> None:
 
     @app.errorhandler(Exception)
     def of_ours(error: Exception) -> Response:
+        if type(error).__module__ == "gunicorn.http.errors":  # the server reads the body as the view asks for it
+            return of_the_tree(Malformed("the body breaks off, or its chunks are not framed as RFC 9112 says", hint="send it again"))
         telemetry.tell(telemetry.Log.REQUEST_DEFECT, error=type(error).__name__, where=telemetry.place(error), method=request.method)
         g.reason = "Defect"
         return answer(FhircaseError(Problem("a defect of the hub", hint="tell its operator the X-Request-Id", code="exception")))

@@ -48,8 +48,10 @@ def turn(hub: Hub, name: str) -> float:
             return 0.0
         found = receive.collect(hub, name, sweep=what == "sweep")
     except Exception as error:
+        hub.tally("poll", name, "defect", 1)
         tell(Log.COLLECT_DEFECT, partner=name, error=type(error).__name__, where=place(error))
         return DEFECT_PAUSE_S
+    hub.tally("poll", name, "failed" if found.paused else "ok", 1)
     if found.paused:
         tell(Log.COLLECT_FAILED, partner=name, reason=found.paused, pause_ms=found.pause_ms)
     elif found.taken or found.new or found.clashes or found.deleted or found.refused:

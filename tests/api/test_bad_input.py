@@ -256,3 +256,39 @@ def test_a_defect_of_ours_tells_nothing(town: Town, monkeypatch: pytest.MonkeyPa
     assert answer.status_code == 500
     assert b"Aarden" not in answer.get_data()
     assert body(answer)["resourceType"] == "OperationOutcome"
+
+
+MANY = b"{" + b",".join(b'"k%d":1' % number for number in range(50_000)) + b"}"
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("POST", "/partners"), ("PATCH", "/partners/mercy"), ("POST", "/keys"), ("POST", "/webhooks/endpoints"), ("POST", "/fhir/Goal")],
+)
+def test_of_very_many_mistakes_only_some_are_told(town: Town, method: str, path: str) -> None:
+    answer = town.admin.open(method, path, MANY, Content_Type=FHIR if path.startswith("/fhir") else "application/json")
+    _clear(answer, path)
+    if not path.startswith("/fhir"):
+        assert len(body(answer)["errors"]) <= 205
+
+
+def test_a_body_that_breaks_off_is_the_senders_fault(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    """gunicorn finds bad chunks only while the body is read."""
+    from gunicorn.http.errors import InvalidChunkSize
+
+    def broken(*_: object, **__: object) -> None:
+        raise InvalidChunkSize(b"Aarden")
+
+    monkeypatch.setattr("fhircase.fhir.jsontext.loads", broken)
+    for path in ("/fhir/Goal", "/partners"):
+        answer = town.admin.post(path, b"{}", Content_Type=FHIR if path == "/fhir/Goal" else "application/json")
+        assert answer.status_code == 400
+        _clear(answer, path)
+        assert b"Aarden" not in answer.get_data()
+
+
+def test_every_message_is_counted_by_its_answer(town: Town) -> None:
+    counted: list[tuple[str, str, str, int]] = []
+    object.__setattr__(town.hub, "tally", lambda *what: counted.append(what))
+    town.mercy.post("/intake/hl7v2", b"nonsense", Content_Type="application/hl7-v2")
+    assert counted == [("intake", "hl7v2", "AR", 1)]
