@@ -6,6 +6,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+from fhircase.errors import Unavailable
 from fhircase.flows import receive
 from fhircase.flows.hub import Hub
 from fhircase.telemetry import Log, place, tell
@@ -15,6 +16,8 @@ POLLS = 16
 
 TICK_S = 0.5
 DEFECT_PAUSE_S = 30.0
+STORE_PAUSE_S = 1.0
+STORE_AWAY = "the database does not take it now"
 
 
 def loop(hub: Hub, stop: threading.Event, *, polls: int = POLLS, tick: float = TICK_S) -> None:
@@ -47,6 +50,9 @@ def turn(hub: Hub, name: str) -> float:
         if what == "no":
             return 0.0
         found = receive.collect(hub, name, sweep=what == "sweep")
+    except Unavailable:
+        tell(Log.COLLECT_FAILED, partner=name, reason=STORE_AWAY, pause_ms=int(STORE_PAUSE_S * 1000))
+        return STORE_PAUSE_S
     except Exception as error:
         hub.tally("poll", name, "defect", 1)
         tell(Log.COLLECT_DEFECT, partner=name, error=type(error).__name__, where=place(error))
@@ -63,6 +69,9 @@ def _names(hub: Hub) -> list[str]:
     try:
         with hub.store.read() as tx:
             return [partner.name for partner in tx.partners.all() if partner.base_url and not partner.paused]
+    except Unavailable:
+        tell(Log.COLLECT_FAILED, reason=STORE_AWAY)
+        return []
     except Exception as error:
         tell(Log.COLLECT_DEFECT, error=type(error).__name__, where=place(error))
         return []

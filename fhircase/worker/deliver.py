@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+from fhircase.errors import Unavailable
 from fhircase.flows import deliver, notify
 from fhircase.flows.hub import Hub
 from fhircase.ports import Lane
@@ -17,6 +18,7 @@ on as long as this is more than all that hang together; threads that wait cost l
 
 WAIT_S = 0.5
 DEFECT_PAUSE_MS = 30_000
+STORE_AWAY = "the database does not take it now"
 
 
 def loop(hub: Hub, me: str, stop: threading.Event, *, lanes: int = LANES) -> None:
@@ -49,19 +51,31 @@ def turn(hub: Hub, lane: Lane, stop: Callable[[], bool] = lambda: False) -> None
             deliver.step(hub, lane, stop=stop)
         else:
             notify.step(hub, lane)
+    except Unavailable:
+        tell(Log.LANE_PAUSED, lane=lane.key, fence=lane.fence, reason=STORE_AWAY, pause_ms=hub.policy.retry_first_ms)
+        _let_go(hub, lane, hub.policy.retry_first_ms)
     except Exception as error:
         tell(Log.LANE_DEFECT, lane=lane.key, fence=lane.fence, error=type(error).__name__, where=place(error))
-        try:
-            with hub.store.write() as tx:
-                tx.outbox.release(lane, now=hub.now(), pause=DEFECT_PAUSE_MS, failed=True)
-        except Exception as again:  # the store is away: the lease ends by itself
-            tell(Log.LANE_DEFECT, lane=lane.key, fence=lane.fence, error=type(again).__name__, where=place(again))
+        _let_go(hub, lane, DEFECT_PAUSE_MS)
+
+
+def _let_go(hub: Hub, lane: Lane, pause: int) -> None:
+    try:
+        with hub.store.write() as tx:
+            tx.outbox.release(lane, now=hub.now(), pause=pause, failed=True)
+    except Unavailable:  # the lease ends by itself
+        tell(Log.LANE_PAUSED, lane=lane.key, fence=lane.fence, reason=STORE_AWAY)
+    except Exception as error:
+        tell(Log.LANE_DEFECT, lane=lane.key, fence=lane.fence, error=type(error).__name__, where=place(error))
 
 
 def _claim(hub: Hub, me: str) -> Lane | None:
     try:
         with hub.store.write() as tx:
             return tx.outbox.claim(me, hub.now(), hub.policy.lease_ms)
+    except Unavailable:
+        tell(Log.LANE_PAUSED, reason=STORE_AWAY)
+        return None
     except Exception as error:
         tell(Log.LANE_DEFECT, error=type(error).__name__, where=place(error))
         return None

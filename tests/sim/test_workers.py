@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+from fhircase.errors import Unavailable
 from fhircase.plans.change import Ref
 from fhircase.worker import collect, deliver
 from fhircase.worker.run import Workers
@@ -114,3 +115,20 @@ def test_a_lane_whose_flow_fails_is_paused(fresh: Callable[[], Any]) -> None:
     with hub.store.read() as tx:
         (row,) = [row for row in tx.outbox.status() if row["key"] == lane.key]
     assert row["fails"] == 1 and row["owner"] is None and row["not_before"] > hub.now()
+
+
+def test_a_database_that_is_away_is_no_defect_and_is_tried_again_soon(fresh: Callable[[], Any]) -> None:
+    scene, _ = scene_with(fresh, "hosp")
+
+    def away(partner: Any) -> Any:
+        raise Unavailable("the database does not take it now")
+
+    hub = replace(scene.hub, gateways=away)
+    with hub.store.write() as tx:
+        lane = tx.outbox.claim("me", hub.now(), hub.policy.lease_ms)
+    assert lane is not None
+    deliver.turn(hub, lane)
+    with hub.store.read() as tx:
+        (status,) = [held for held in tx.outbox.status() if held["key"] == lane.key]
+    assert status["owner"] is None and 0 < status["not_before"] <= hub.now() + hub.policy.retry_first_ms
+    assert collect.turn(hub, "hosp") == collect.STORE_PAUSE_S
