@@ -288,7 +288,8 @@ def test_who_accepts_a_hand_over_may_have_changed_the_plan_before_the_next_poll(
         },
         {
             "resourceType": "Task", "id": task.id, "status": "requested", "intent": "order", "for": {"reference": "Patient/client"},
-            "identifier": [{"system": HANDOVER, "value": "visit 1"}], "focus": {"reference": "CarePlan/plan1"}, "owner": {"reference": "Organization/org-rehab"},
+            "identifier": [{"system": HANDOVER, "value": "visit 1"}], "focus": {"reference": "CarePlan/plan1"},
+            "owner": {"reference": "Organization/org-rehab"},
         },
     )  # fmt: skip
     scene.settle()

@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-REQUESTS = ("request: message by MLLP", "request: message by HTTP", "request: case edit", "request: read", "request: committed, not answered")
+REQUESTS = (
+    "request: message by MLLP", "request: message by HTTP", "request: case edit", "request: read", "request: committed, not answered",
+)  # fmt: skip
 TRANSACTIONS = (
     "transaction: message", "transaction: case edit", "transaction: delivery", "transaction: partner's edit", "transaction: webhook",
     "transaction: lane claim", "transaction: other", "transaction: COMMIT",

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ import requests
 from fhircase.demo.processes import free_port
 from fhircase.demo.receiver import Receiver
 from fhircase.fhir import jsontext
+from fhircase.telemetry import Log
 from tests.sim.kills.board import PLACES, REQUESTS, SENDINGS, TRANSACTIONS, Board
 from tests.sim.kills.journal import JournalServer
 from tests.sim.kills.story import AUTHORITY, MERCY, RIVERSIDE, Load
@@ -149,9 +150,9 @@ class Run:
 
     def outages(self, cluster: Any, times: int, *, quiet: float = 90.0) -> Verdict:
         """In place of the processes, the database dies ``times`` times in the middle of a transaction, and comes back."""
-        return self._around(lambda: self._stop_database(cluster, times), quiet)
+        return self._around(lambda: self._stop_database(cluster, times), quiet, frozenset({Log.AUDIT_LATE.code}))
 
-    def _around(self, disturb: Any, quiet: float) -> Verdict:
+    def _around(self, disturb: Callable[[], None], quiet: float, due: frozenset[str] = frozenset()) -> Verdict:
         began = time.monotonic()
         try:
             for process in self.processes:
@@ -161,7 +162,7 @@ class Run:
             self.load.start()
             disturb()
             self.load.stop(200.0)
-            judge = Judge(self.load, self.partners, self.receiver, [process.log for process in self.processes])
+            judge = Judge(self.load, self.partners, self.receiver, [process.log for process in self.processes], due)
             faults = judge.judge(quiet)
         finally:
             for name, server in self.partners.items():
@@ -226,7 +227,8 @@ class Run:
 
     def _enrol(self) -> None:
         admin = self.load.api()
-        made = jsontext.loads(admin.call("POST", "/webhooks/endpoints", {"url": self.receiver.url, "events": [], "thin": True, "fifo": True}).content)
+        endpoint = {"url": self.receiver.url, "events": [], "thin": True, "fifo": True}
+        made = jsontext.loads(admin.call("POST", "/webhooks/endpoints", endpoint).content)
         self.receiver.secret = made["secret"]
         for name, server in self.partners.items():
             admin.call("POST", "/partners", {

@@ -18,6 +18,10 @@ from urllib.parse import parse_qsl, urlsplit
 
 Resource = dict[str, Any]
 IDENTITY = "urn:fhircase:id"
+STATEMENT = {
+    "resourceType": "CapabilityStatement", "status": "active", "date": "2026-01-01", "kind": "instance", "fhirVersion": "4.0.1",
+    "format": ["json"], "rest": [{"mode": "server"}],
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +103,7 @@ class JournalServer:
 
     def answer(self, method: str, parts: list[str], query: list[tuple[str, str]], data: bytes, headers: Any) -> tuple[int, Resource | None]:
         if parts == ["metadata"]:
-            return 200, {"resourceType": "CapabilityStatement", "status": "active", "date": "2026-01-01", "kind": "instance", "fhirVersion": "4.0.1", "format": ["json"], "rest": [{"mode": "server"}]}
+            return 200, STATEMENT
         with self.lock:
             if method == "POST" and len(parts) == 1:
                 return self._create(parts[0], json.loads(data), headers.get("If-None-Exist"))
@@ -174,11 +178,8 @@ class JournalServer:
 
     def _journal(self, method: str, made: Resource, before: Resource | None) -> None:
         dangling = tuple(sorted({text for text in references(made) if tuple(text.split("/")[:2]) not in self.versions}))
-        self.journal.append(
-            Entry(
-                len(self.journal), method, made["resourceType"], made["id"], int(made["meta"]["versionId"]), identity_of(made), made, before, dangling
-            )
-        )
+        type_, id_, version = made["resourceType"], made["id"], int(made["meta"]["versionId"])
+        self.journal.append(Entry(len(self.journal), method, type_, id_, version, identity_of(made), made, before, dangling))
 
     def _search(self, type_: str, query: list[tuple[str, str]]) -> list[Resource]:
         found = [versions[-1] for (held, _), versions in self.versions.items() if held == type_]

@@ -109,16 +109,19 @@ class Load:
         client.goal = self.until("a goal", lambda: self._added(api, path, "goals", "title", GOAL))
         self.until("a wheelchair", lambda: self._added(api, path, "equipment", "kind", WHEELCHAIR))
         self._title(api, client, 2)
-        self.until("the Task at rehab", lambda: self.riverside.edit("Task", f"Task/{client.task}", lambda body: body | {"status": "accepted"}))
+        self._at_rehab("Task", client.task, {"status": "accepted"})
         client.accepted = True
         self.until("the goal at rehab", lambda: self.riverside.find("Goal", f"Goal/{client.goal}"))
-        self.until("the plan at rehab", lambda: self.riverside.edit("CarePlan", f"CarePlan/{client.plan}", lambda body: body | {"description": client.description}))
+        self._at_rehab("CarePlan", client.plan, {"description": client.description})
         client.described = True
         self._title(api, client, 3)
-        change = {"lifecycleStatus": "completed", "achievementStatus": ACHIEVED}
-        self.until("the goal at rehab", lambda: self.riverside.edit("Goal", f"Goal/{client.goal}", lambda body: body | change))
+        self._at_rehab("Goal", client.goal, {"lifecycleStatus": "completed", "achievementStatus": ACHIEVED})
         client.achieved = True
         self._title(api, client, TITLES)
+
+    def _at_rehab(self, type_: str, id_: str, change: Resource) -> None:
+        """The staff there change their copy, once it is there."""
+        self.until(f"the {type_} at rehab", lambda: self.riverside.edit(type_, f"{type_}/{id_}", lambda body: body | change))
 
     def _messages(self, client: Client) -> None:
         """Admission and discharge; the same bytes again until they are acknowledged, as an interface engine does. Every third
@@ -139,9 +142,8 @@ class Load:
             self.until("the same acknowledged again", lambda: b"MSA|AA|" in self._by_http(raw))
 
     def _by_http(self, raw: bytes) -> bytes:
-        answer = requests.post(
-            f"{self.base}/intake/hl7v2", data=raw, timeout=30, headers={"Authorization": f"Bearer {self.sender_key}", "Content-Type": "application/hl7-v2"}
-        )
+        headers = {"Authorization": f"Bearer {self.sender_key}", "Content-Type": "application/hl7-v2"}
+        answer = requests.post(f"{self.base}/intake/hl7v2", data=raw, timeout=30, headers=headers)
         return answer.content if answer.status_code == 200 else b""
 
     def _by_mllp(self, raw: bytes) -> bytes:
