@@ -55,7 +55,7 @@ def with_hub(hub: Api, name: str, api: Api, case: str, dropped: Mapping[str, Seq
             if copy is None:
                 differences.append(f"{ref} is missing")
                 continue
-            told = _plain(refs.rewrite(copy, lambda text: local.get(text, text)), dropped.get(type_, ()))
+            told = _plain(refs.rewrite(copy, lambda text: local.get(text.removeprefix(f"{api.base}/"), text)), dropped.get(type_, ()))
             meant = _plain(resource, dropped.get(type_, ()))
             differences += [f"{ref}: {path}" for path in equal.differing(meant, told)]
     return Row(name, compared, tuple(differences))
