@@ -36,6 +36,7 @@ class Log(Enum):
     INTAKE = ("FHC202", "info", "a message was taken in")
     INTAKE_DEFECT = ("FHC203", "error", "a message met a defect of ours and was kept")
     REVIEW = ("FHC204", "info", "a review was opened")
+    INTAKE_UNSTORED = ("FHC205", "warning", "a message could not be stored and got no answer: its sender sends it again")
 
     LANE_PAUSED = ("FHC301", "warning", "a lane pauses: the receiver cannot be reached")
     LANE_LOST = ("FHC302", "warning", "a lane was lost to another worker")

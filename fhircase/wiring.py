@@ -243,6 +243,9 @@ class House:
             taken = take_in.take_in(
                 self.hub, peer.partner, "hl7v2", raw, "application/hl7-v2", agent=Agent(peer.partner), correlation=correlation
             )
+        except Unavailable:
+            telemetry.tell(Log.INTAKE_UNSTORED, kind="mllp", partner=peer.partner)
+            return None
         except FhircaseError as error:
             telemetry.tell(Log.INTAKE_DEFECT, partner=peer.partner, error=type(error).__name__)
             return None
