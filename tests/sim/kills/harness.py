@@ -30,7 +30,8 @@ from tests.sim.kills.verdict import Judge, Verdict
 
 ROOT = Path(__file__).resolve().parents[3]
 OF_SERVE = (*REQUESTS, *TRANSACTIONS, *SENDINGS)
-OF_WORK = tuple(place for place in (*TRANSACTIONS, *SENDINGS) if place not in ("transaction: message", "transaction: case edit"))
+OF_SERVE_ALONE = ("transaction: message", "transaction: case edit", "transaction: other")
+OF_WORK = tuple(place for place in (*TRANSACTIONS, *SENDINGS) if place not in OF_SERVE_ALONE)
 AIM_S = 6.0
 """How long to lie in wait for one place; then the next has its turn."""
 

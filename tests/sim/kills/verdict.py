@@ -188,13 +188,13 @@ class Judge:
         """What the ledger says was written is in the journal, no more often; what it does not say was taken by a kill."""
         said: Counter[tuple[str, str]] = Counter()
         for row in self.pages(f"/partners/{name}/ledger"):
-            if row["verb"] in ("POST", "PUT") and row["status"] in (200, 201) and row["outcome"] != "found":
+            if (row["verb"], row["status"]) in (("POST", 201), ("PUT", 200), ("PUT", 201)):
                 said[row["ref"], row["verb"]] += 1
         wrote = Counter((entry.identity or "", entry.method) for entry in server.journal)
         self.figures |= {f"writes in {name}'s journal": len(server.journal), f"  in the hub's ledger of {name}": said.total()}
         return [
             f"the ledger of {name} tells {number} {verb} of {ref}, the journal {wrote[ref, verb]}"
-            for (ref, verb), number in said.items() if verb == "PUT" and ref and number > wrote[ref, verb]
+            for (ref, verb), number in said.items() if number > wrote[ref, verb]
         ]  # fmt: skip
 
     # ------------------------------------------------------------------------------------------ the receiver
