@@ -29,6 +29,9 @@ MORTAL = ("sekmet", "sekmet-absolute")
 
 OWN = "own"
 
+PATIENT = {"FHIRCASE_HTTP_TIMEOUT_S": "4.9", "FHIRCASE_LEASE_MS": "10000"}
+"""A server that has just started on a busy machine takes seconds for its first answers."""
+
 
 @dataclass(slots=True)
 class Played:
@@ -104,7 +107,7 @@ def play(folder: Path, casting: Mapping[str, str], say: Callable[[str], None] = 
         told_cast = ", ".join(f"{name} is {maker}" for name, maker in casting.items())
         say(f"{told_cast}: up after {time.monotonic() - began:.0f} s; logs in {folder}")
         bases = {name: started.server.base_url for name, started in foreign.items()}
-        hub, partners = cast_servers(folder, bases)
+        hub, partners = cast_servers(folder, bases, settings=PATIENT)
         receiver = Receiver()
         stack.callback(receiver.stop)
         for server in (*partners.values(), hub):
