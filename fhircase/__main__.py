@@ -16,7 +16,7 @@ import click
 
 from fhircase import __version__, telemetry
 from fhircase import settings as settings_
-from fhircase.errors import FhircaseError
+from fhircase.errors import FhircaseError, NotFound
 from fhircase.fhir import jsontext
 from fhircase.settings import SettingError, Settings
 from fhircase.telemetry import Log
@@ -55,6 +55,8 @@ def _telling(command: Callable[P, R]) -> Callable[P, R]:
 
 def _settings(**over: Any) -> Settings:
     found = settings_.load(os.environ)
+    if found.mappings and not Path(found.mappings).is_dir():
+        raise SettingError([f"FHIRCASE_MAPPINGS: there is no folder {found.mappings}"])
     return replace(found, **{name: value for name, value in over.items() if value is not None})
 
 
@@ -247,8 +249,6 @@ def keys_list(as_json: bool) -> None:
 @_telling
 def keys_revoke(id: str, as_json: bool) -> None:
     """Revoke a key by its id; it stops within seconds."""
-    from fhircase.errors import NotFound
-
     hub = _hub()
     with hub.store.write() as tx:
         if all(key.id != id for key in tx.keys.list()):
@@ -439,7 +439,12 @@ def map_show(name: str, site: str | None) -> None:
     """Each line of a mapping as it is understood."""
     from fhircase import mapping
 
-    for line in mapping.show(name, site):
+    found = _settings().mappings
+    try:
+        lines = mapping.show(name, site, Path(found) if found else None)
+    except KeyError:
+        raise NotFound(f"no mapping is called {name}", hint="see: fhircase map check") from None
+    for line in lines:
         _say(line)
 
 
@@ -451,7 +456,12 @@ def map_try(name: str, file: Path) -> None:
     """What a resource, case document or message becomes."""
     from fhircase import mapping
 
-    for line in mapping.try_(name, file):
+    found = _settings().mappings
+    try:
+        lines = mapping.try_(name, file, Path(found) if found else None)
+    except KeyError:
+        raise NotFound(f"no mapping is called {name}", hint="see: fhircase map check") from None
+    for line in lines:
         _say(line)
 
 

@@ -206,6 +206,9 @@ def _agree(settings: Settings, problems: list[str]) -> None:
                 split_bind(name, value)
             except SettingError as error:
                 problems += error.problems
+    kind, _, rest = settings.database_url.partition("://")
+    if kind.partition("+")[0] not in ("sqlite", "postgresql", "postgres") or (kind == "sqlite" and rest in ("", "/", "/:memory:")):
+        problems.append(f"{PREFIX}DATABASE_URL: write sqlite:///file or postgresql://user@host/name")
     if settings.base_url and urlsplit(settings.base_url).scheme not in ("http", "https"):
         problems.append(f"{PREFIX}BASE_URL: write an http:// or https:// address")
     if settings.http_timeout_s * 2000 > settings.lease_ms:

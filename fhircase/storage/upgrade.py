@@ -82,11 +82,18 @@ def _run(connection: Connection) -> None:
 def _prepare_file(path: str) -> None:
     """WAL cannot be set within a transaction. The file is readable by its owner alone."""
     file = Path(path)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    if not file.exists():
-        file.touch(mode=0o600)
-    connection = engine.sqlite_module().connect(path, isolation_level=None, timeout=engine.BUSY_SECONDS)
     try:
-        connection.execute("PRAGMA journal_mode=WAL").fetchall()
-    finally:
-        connection.close()
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if not file.exists():
+            file.touch(mode=0o600)
+    except OSError as error:
+        raise Unavailable("the database file cannot be made", hint="see that its folder may be written") from error
+    module = engine.sqlite_module()
+    try:
+        connection = module.connect(path, isolation_level=None, timeout=engine.BUSY_SECONDS)
+        try:
+            connection.execute("PRAGMA journal_mode=WAL").fetchall()
+        finally:
+            connection.close()
+    except module.Error as error:
+        raise Unavailable("the database file cannot be used", hint="see that it is SQLite's, and may be read and written") from error
