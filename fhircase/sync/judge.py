@@ -128,6 +128,9 @@ def judge(
         doubtful = frozenset(
             element for element in shadow.differing(pend, sent) - same if shadow.part(seen, element) == shadow.part(base, element)
         )
+    # What a logical reference is read as follows ours, which has moved on since the base was read: neither is an edit of theirs.
+    base = shadow.literal(base, seen)
+    seen = shadow.literal(seen, base)
     result = merge.merge(
         ours, seen, base, meant=shadow.literal(base_sent, ours), held=held, doubtful=doubtful, authority=authority
     )

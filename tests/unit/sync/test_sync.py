@@ -222,3 +222,15 @@ def test_what_is_kept_as_ours_and_meant_as_a_logical_reference_is_written_once_a
     held = {"resourceType": "CarePlan", "goal": [{"reference": "Goal/a"}, {"reference": "Goal/b"}]}
     form = {"resourceType": "CarePlan", "goal": [logical("a"), logical("b"), logical("c")]}
     assert judge.written(form, held, meant) == form
+
+
+def test_a_logical_reference_that_ours_has_left_behind_is_not_their_edit() -> None:
+    def plan(*entries: dict[str, Any]) -> dict[str, Any]:
+        return {"resourceType": "CarePlan", "goal": list(entries)}
+
+    logical = {"type": "Goal", "identifier": {"system": shadow.HUB_SYSTEM, "value": "Goal/old"}}
+    ours, base, theirs = plan({"reference": "Goal/new"}), plan({"reference": "Goal/old"}), plan(logical)
+    found = judge.judge(
+        ours, theirs, stored=base, sent=plan(logical), pend=None, arrived=judge.Landed.NO, held=frozenset(), form=lambda body: body
+    )
+    assert found.merged == ours and not found.taken and not found.clashes
