@@ -87,6 +87,26 @@ def dial(host: str, port: int, networks: Sequence[Network], timeout: Any, source
     raise problem or OSError("the name has no address")
 
 
+class _OneWrite(HTTPConnection):
+    """Head and body in one write: two wake the receiver twice, and lanes send thousands of small bodies."""
+
+    _held: list[bytes] | None = None
+
+    def request(self, *args: Any, **named: Any) -> None:
+        held = self._held = []
+        try:
+            super().request(*args, **named)
+        finally:
+            self._held = None
+        super().send(b"".join(held))
+
+    def send(self, data: Any) -> None:
+        if self._held is None:
+            super().send(data)
+        else:
+            self._held.append(bytes(data))
+
+
 def _connection_classes(networks: Sequence[Network]) -> dict[str, type[HTTPConnectionPool]]:
     def connect(connection: HTTPConnection) -> socket.socket:
         try:
@@ -96,11 +116,11 @@ def _connection_classes(networks: Sequence[Network]) -> dict[str, type[HTTPConne
         except OSError as error:
             raise NewConnectionError(connection, "refused" if isinstance(error, EgressRefused) else "no connection") from error
 
-    class Plain(HTTPConnection):
+    class Plain(_OneWrite):
         def _new_conn(self) -> socket.socket:
             return connect(self)
 
-    class Secure(HTTPSConnection):
+    class Secure(_OneWrite, HTTPSConnection):
         def _new_conn(self) -> socket.socket:
             return connect(self)
 
