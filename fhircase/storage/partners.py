@@ -47,7 +47,8 @@ class SqlPartners:
 
 @lru_cache(maxsize=1_000)
 def _partner(text: str) -> Partner:
-    """Read once a text: every message asks for all partners. A field of a later version is left out; one of an earlier version has its default."""
+    """Read once a text: every message asks for all partners. A field of a later version is left out; one of an earlier
+    version has its default."""
     doc: dict[str, Any] = {name: value for name, value in unpack(text).items() if name in _KNOWN}
     for name, value in doc.items():
         if isinstance(value, list):
