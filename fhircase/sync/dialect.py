@@ -67,7 +67,8 @@ class Dialect:
     """``create``/``create_by_type``: how to create once. ``ids``: ids that a client may choose (any, uuid, none).
     ``stale``: statuses by which it says "it has changed since"; 409 and 412 always mean that. ``if_match``: False where If-Match
     is ignored, so that a write reads first. ``drops``: top-level elements that it loses, by type (``*`` every type).
-    ``drops_unknown``: loses elements that R4 does not know. ``decimals_normalised``: 1.50 comes back as 1.5. ``dangling_refused``: a reference must have its
+    ``drops_unknown``: loses elements that R4 does not know. ``decimals_normalised``: 1.50 comes back as 1.5.
+    ``dangling_refused``: a reference must have its
     target first. ``search_cached``: searches are served from a cache unless told otherwise. ``history``: instance history
     (newest, oldest, unstable order, none). ``patient_params``: by type, () when the type cannot be searched by client.
     ``last_updated``: types (``*``) for which ``_lastUpdated`` works in a search. ``absolute_references``: answers with them.
