@@ -18,7 +18,13 @@ time.tzset()
 for _name in [name for name in os.environ if name.startswith("FHIRCASE_") and not name.startswith(("FHIRCASE_SAMPLES", "FHIRCASE_SIM_"))]:
     del os.environ[_name]
 
+import hypothesis  # noqa: E402
 import pytest  # noqa: E402
+
+# The same examples in every run, so that a red run can be repeated; HYPOTHESIS_PROFILE=wide draws new ones.
+hypothesis.settings.register_profile("same", derandomize=True, deadline=None)
+hypothesis.settings.register_profile("wide", deadline=None)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 ROOT = Path(__file__).resolve().parent.parent
 START = datetime(2026, 11, 22, 5, 24, 38, 123000, tzinfo=UTC)
