@@ -198,6 +198,7 @@ class House:
         services = Services(
             random_bytes=os.urandom, audit=self.audit, metrics=self.metrics, ready=self.missing,
             key_cache_s=self.settings.key_cache_s, operations=PartnerOperations(self.hub),
+            take_turns=self.settings.database_url.startswith("sqlite"),
         )  # fmt: skip
         return create_app(self.hub, services)
 

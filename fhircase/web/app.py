@@ -18,6 +18,7 @@ from fhircase.flows.audit import ReadAudit
 from fhircase.flows.hub import Hub
 from fhircase.telemetry import Log, Metrics
 from fhircase.web import auth, problem
+from fhircase.web.turns import taking_turns
 
 BLUEPRINTS = ("fhir", "intake", "events", "cases", "admin", "running")
 """Modules of this package with a blueprint ``bp``."""
@@ -37,6 +38,9 @@ class Services:
     ready: Callable[[], list[str]] = list
     key_cache_s: float = 2.0
     operations: Any = None
+    take_turns: bool = False
+    """Whether reads take turns (web.turns)."""
+
     shown: dict[str, str] = field(default_factory=dict)
     """Texts that are made once, such as the CapabilityStatement."""
 
@@ -71,6 +75,8 @@ def create_app(hub: Hub, services: Services) -> Flask:
     for name in BLUEPRINTS:
         if importlib.util.find_spec(f"fhircase.web.{name}") is not None:
             app.register_blueprint(importlib.import_module(f"fhircase.web.{name}").bp)
+    if services.take_turns:
+        app.wsgi_app = taking_turns(app.wsgi_app)  # type: ignore[assignment, method-assign]
     return app
 
 

@@ -31,7 +31,9 @@ class Board:
 
     def __init__(self, path: Path) -> None:
         if not path.exists():
-            path.write_bytes(b"\0" * _SIZE)
+            made = path.with_suffix(f".{os.getpid()}")
+            made.write_bytes(b"\0" * _SIZE)
+            made.replace(path)  # whoever looks from outside finds it whole or not at all
         with path.open("r+b") as file:
             self._memory = mmap.mmap(file.fileno(), _SIZE)
         self._lock = threading.Lock()
