@@ -8,7 +8,7 @@ from typing import Any
 
 from fhircase.errors import Malformed
 from fhircase.fhir import times
-from fhircase.flows import cases
+from fhircase.flows import cases, kinds
 from fhircase.flows.hub import Hub
 from fhircase.plans.change import Ref, Resource
 from fhircase.plans.provenance import MESSAGE, ORIGIN
@@ -18,7 +18,7 @@ Doc = dict[str, Any]
 
 _OF_TYPE: Mapping[str, tuple[str, str]] = {
     "Patient": ("client", "client"),
-    **{kind.type: (name, kind.mapping) for name, kind in (*cases.SINGLES.items(), *cases.KINDS.items())},
+    **{kind.type: (name, kind.mapping) for name, kind in (*kinds.SINGLES.items(), *kinds.KINDS.items())},
 }
 """FHIR type → (name in the case, mapping)."""
 

@@ -127,7 +127,7 @@ def closed(properties: dict[str, Schema], required: Sequence[str] = (), descript
 
 def pointer(field: str) -> str:
     """A case field as problems of a mapping name it, as a JSON pointer (RFC 6901): ``members[0].role`` → ``/members/0/role``."""
-    return "".join("/" + _escaped(step) for step in re.findall(r"[^.\[\]]+", field))
+    return "".join("/" + escaped(step) for step in re.findall(r"[^.\[\]]+", field))
 
 
 # ------------------------------------------------------------------------------------------------ from lines to a schema
@@ -222,7 +222,7 @@ def _mark(mistake: _Mistake) -> tuple[str, str, str]:
 
 
 def _told(error: ValidationError) -> Iterator[_Mistake]:
-    here = "".join("/" + _escaped(str(step)) for step in error.absolute_path)
+    here = "".join("/" + escaped(str(step)) for step in error.absolute_path)
     value = repr(error.instance)
     schema: Any = error.schema
     instance: Any = error.instance
@@ -230,7 +230,7 @@ def _told(error: ValidationError) -> Iterator[_Mistake]:
         known = sorted(schema.get("properties", ()))
         for name in instance:
             if name not in schema.get("properties", {}):
-                yield _Mistake(f"{here}/{_escaped(str(name)[:64])}", "no such field", _meant(str(name), known), "structure", "")
+                yield _Mistake(f"{here}/{escaped(str(name)[:64])}", "no such field", _meant(str(name), known), "structure", "")
     elif error.validator == "required":
         for name in schema["required"]:
             if name not in instance and error.message.startswith(repr(name)):
@@ -268,5 +268,6 @@ def _meant(word: str, known: Sequence[str]) -> str:
     return f"did you mean '{near[0]}'?" if near else "one of " + some(list(known), 30)
 
 
-def _escaped(step: str) -> str:
+def escaped(step: str) -> str:
+    """One step of a JSON pointer (RFC 6901)."""
     return step.replace("~", "~0").replace("/", "~1")

@@ -9,7 +9,8 @@ from flask import Blueprint, Response, current_app, g, request
 from fhircase.access.principal import Principal
 from fhircase.errors import Invalid, Malformed, Problem, WrongMediaType
 from fhircase.fhir import jsontext
-from fhircase.flows import cases, open_case, timeline
+from fhircase.flows import activate as activation
+from fhircase.flows import case_list, cases, kinds, open_case, timeline
 from fhircase.flows.hub import Hub
 from fhircase.mapping import schema
 
@@ -76,11 +77,11 @@ def _answer(view: cases.CaseView, status: int = 200, **more: Any) -> Response:
 def list_cases() -> Response:
     """Cases that the caller may see; filters name, birth_date, phase, status, owner; paging by ``next``."""
     _who().require("search-type", "EpisodeOfCare")
-    asked = _query(*cases.FILTERS, "count", "next")
-    items, following = cases.index(
+    asked = _query(*case_list.FILTERS, "count", "next")
+    items, following = case_list.index(
         _hub(),
         _who().viewer(_hub().now()),
-        **{name: asked.get(name, "") for name in cases.FILTERS},
+        **{name: asked.get(name, "") for name in case_list.FILTERS},
         count=_count(asked),
         cursor=asked.get("next"),
     )
@@ -109,24 +110,14 @@ def open_by_hand() -> Response:
 
 @bp.patch("/<case>")
 def change_case(case: str) -> Response:
-    """Merge patch (RFC 7396) of the case's own parts in one commit: ``{"plan": {…}, "team": {…}, "episode": {…}}``."""
+    """Merge patch (RFC 7396) of several parts in one commit: ``{"plan": {…}, "goals": {"<id>": {…}, "#new": {…}}}``."""
     document = _document()
-    wrong = [
-        Problem("this is changed entry by entry", f"/{name}", f"PATCH /cases/{{id}}/{name}/{{entry}}")
-        if name in cases.KINDS
-        else Problem("no such part, or not changed here", f"/{name[:64]}", "one of " + ", ".join(cases.SINGLES))
-        for name in document
-        if name not in cases.SINGLES
-    ]
-    parts = {name: part for name, part in document.items() if name in cases.SINGLES}
-    wrong += [Problem("an object is needed", f"/{name}") for name, part in parts.items() if not isinstance(part, dict)]
-    if wrong:
-        raise Invalid(wrong)
-    for name in document or ("episode",):
-        _who().require("update", cases.SINGLES[name].type)
+    for name, value in document.items() or (("episode", {}),):
+        kind = kinds.SINGLES.get(name) or kinds.KINDS.get(name)
+        new = isinstance(value, list) or (isinstance(value, dict) and name in kinds.KINDS and any(id_.startswith("#") for id_ in value))
+        _who().require("create" if new else "update", kind.type if kind else None)
     hub = _hub()
-    patches = {(name, ""): part for name, part in document.items()}
-    return _answer(cases.change_several(hub, _who().agent(), _who().viewer(hub.now()), case, patches, pointers=True, **_told()))
+    return _answer(cases.change_several(hub, _who().agent(), _who().viewer(hub.now()), case, document, **_told()))
 
 
 @bp.get("/<case>/timeline")
@@ -148,13 +139,13 @@ def activate(case: str) -> Response:
     if problems:
         raise Invalid(problems)
     hub = _hub()
-    return _answer(cases.activate(hub, _who().agent(), _who().viewer(hub.now()), case, **document, **_told()))
+    return _answer(activation.activate(hub, _who().agent(), _who().viewer(hub.now()), case, **document, **_told()))
 
 
 @bp.post("/<case>/<what>")
 def add_entry(case: str, what: str) -> Response:
     """Add a goal, service, equipment, need or assessment; Location names it."""
-    kind = cases.KINDS.get(what)
+    kind = kinds.KINDS.get(what)
     _who().require("create", kind.type if kind else None)
     hub = _hub()
     id_, view = cases.add(hub, _who().agent(), _who().viewer(hub.now()), case, what, _document(), **_told())
@@ -187,7 +178,7 @@ def read_entry(case: str, what: str, entry: str) -> Response:
 @bp.patch("/<case>/<what>/<entry>")
 def change_entry(case: str, what: str, entry: str) -> Response:
     """Merge patch (RFC 7396) of one entry."""
-    kind = cases.KINDS.get(what)
+    kind = kinds.KINDS.get(what)
     _who().require("update", kind.type if kind else None)
     hub = _hub()
     return _answer(cases.change(hub, _who().agent(), _who().viewer(hub.now()), case, what, entry, _document(), **_told()))
@@ -196,7 +187,7 @@ def change_entry(case: str, what: str, entry: str) -> Response:
 @bp.patch("/<case>/<what>")
 def change_part(case: str, what: str) -> Response:
     """Merge patch of the plan, the team or the episode of the case."""
-    single = cases.SINGLES.get(what)
+    single = kinds.SINGLES.get(what)
     _who().require("update", single.type if single else None)
     hub = _hub()
     return _answer(cases.change(hub, _who().agent(), _who().viewer(hub.now()), case, what, "", _document(), **_told()))

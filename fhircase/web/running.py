@@ -10,7 +10,7 @@ from flask import Blueprint, Flask, Response, current_app
 
 from fhircase import __version__
 from fhircase.fhir import capability, definitions, jsontext
-from fhircase.flows import cases, open_case
+from fhircase.flows import kinds, open_case
 from fhircase.flows.hub import Hub
 from fhircase.web.problem import FHIR_JSON
 
@@ -133,7 +133,7 @@ def describe(app: Flask) -> dict[str, Any]:
 
 def _schemas(hub: Hub) -> dict[str, Any]:
     """Case documents as the mappings make them, and refusals."""
-    of_cases = cases.schemas(hub)
+    of_cases = kinds.schemas(hub)
     if of_cases:
         of_cases["CaseOpening"] = open_case.shape(hub).schema
     return {**of_cases, **_SCHEMAS}

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fhircase.errors import Conflict, Stale
-from fhircase.flows import cases, commit, open_case
+from fhircase.flows import case_list, cases, commit, open_case
 from fhircase.plans.change import Agent, Change, Source, Write
 from fhircase.plans.partner import HUB, Partner
 from fhircase.ports import Viewer
@@ -82,4 +82,4 @@ def test_a_client_gets_one_case_however_many_open_it(hub: Any) -> None:
 
     with ThreadPoolExecutor(4) as pool:
         assert sorted(pool.map(open_one, range(4))) == [False, False, False, True]
-    assert len(cases.index(hub, viewer(hub))[0]) == 1
+    assert len(case_list.index(hub, viewer(hub))[0]) == 1

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from fhircase.errors import FhircaseError
-from fhircase.flows import cases
+from fhircase.flows import activate, case_list, cases
 from fhircase.flows.take_in import take_in
 from fhircase.plans.change import Agent
 from fhircase.plans.partner import HUB, Partner
@@ -110,14 +110,14 @@ class Stage:
         for step in json.loads(file.read_text("utf-8")):
             self.clock.tick(minutes=1)
             viewer = Viewer(HUB, True, self.hub.now())
-            (case,), _ = cases.index(self.hub, viewer)
+            (case,), _ = case_list.index(self.hub, viewer)
             done = {name: value for name, value in step.items() if name != "document"}
             try:
                 if "activate" in step:
                     view = cases.read(self.hub, viewer, case["id"]).doc
                     goals = [g["id"] for g in view["goals"] if g["lifecycle"] == "proposed"]
                     services = [s["id"] for s in view["services"] if s["intent"] == "proposal"]
-                    cases.activate(self.hub, KIM, viewer, case["id"], goals=goals, services=services)
+                    activate.activate(self.hub, KIM, viewer, case["id"], goals=goals, services=services)
                 elif "add" in step:
                     cases.add(self.hub, KIM, viewer, case["id"], step["add"], step["document"])
                 else:

@@ -1,0 +1,168 @@
+"""The parts of a case document: which mapping reads and writes each, in which FHIR type it lives, how it is told from others of
+that type, and where the plan refers to it (CONCEPTS.md, one row a part)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from fhircase.errors import Conflict, NotFound
+from fhircase.flows.hub import Hub
+from fhircase.mapping import schema
+from fhircase.plans import membership
+from fhircase.plans.change import Resource
+
+Doc = dict[str, Any]
+
+SHOWN = ("id", "version", "number", "apart")
+"""What an entry shows beside its mapped fields; the hub's, not changed by a patch. ``number`` its business identifier, where
+that is not the id; ``apart`` true: it belongs to the client, not to this case."""
+
+FIXED = ("id", "client")
+"""Fields of every entry that the hub fills."""
+
+
+def _any(body: Resource) -> bool:
+    return True
+
+
+def _coded(element: str, system: str, *codes: str) -> Callable[[Resource], bool]:
+    """A mark: one of the codes in ``element`` (a CodeableConcept or a list of them)."""
+    wanted = {(system, code) for code in codes}
+
+    def mark(body: Resource) -> bool:
+        held = body.get(element)
+        for concept in held if isinstance(held, list) else [held]:
+            codings = concept.get("coding") if isinstance(concept, dict) else None
+            for coding in codings if isinstance(codings, list) else ():
+                if isinstance(coding, dict) and (coding.get("system"), coding.get("code")) in wanted:
+                    return True
+        return False
+
+    return mark
+
+
+def _focus(*types: str) -> Callable[[Resource], bool]:
+    starts = tuple(type_ + "/" for type_ in types)
+
+    def mark(body: Resource) -> bool:
+        focus = body.get("focus")
+        text = focus.get("reference") if isinstance(focus, dict) else None
+        return isinstance(text, str) and text.startswith(starts)
+
+    return mark
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A list of the case view, or a single part. ``mapping`` reads and writes it; ``type`` is its FHIR type; ``link`` the element
+    of the plan that refers to it (``activity`` for activity.reference; '' for none); ``system`` that of its business identifier;
+    ``mark`` whether a resource of the type is one of these: the first part of the table whose mark fits has it. ``fill`` holds
+    words that every entry has (merged into lists), which is what its mark looks for. ``entered`` False: intake and the hub make
+    them, nobody adds one by hand."""
+
+    mapping: str
+    type: str
+    link: str = ""
+    system: str = ""
+    mark: Callable[[Resource], bool] = _any
+    fill: Mapping[str, Any] = field(default_factory=dict)
+    entered: bool = True
+
+
+KINDS: Mapping[str, Kind] = {
+    "goals": Kind("goal", "Goal", "goal", "urn:fhircase:goal"),
+    "services": Kind("service", "ServiceRequest", "activity", "urn:fhircase:service"),
+    "equipment": Kind("equipment", "DeviceRequest", "activity", "urn:fhircase:equipment"),
+    "needs": Kind("need", "Condition", "addresses", "urn:fhircase:need"),
+    "assessments": Kind("assessment", "Observation", "supportingInfo", "urn:fhircase:assessment"),
+    "handovers": Kind("handover", "Task", mark=membership.is_handover, entered=False),
+    "contacts": Kind("contact", "RelatedPerson", entered=False),
+    "visits": Kind("visit", "Encounter", entered=False),
+}
+"""Lists, in the order in which they are shown. Of several with one type, the marked ones stand first."""
+
+SINGLES: Mapping[str, Kind] = {
+    "episode": Kind("episode", "EpisodeOfCare"),
+    "plan": Kind("plan", "CarePlan"),
+    "team": Kind("team", "CareTeam"),
+}
+
+MAPPED: Mapping[str, tuple[str, ...]] = {
+    type_: tuple(name for name, kind in KINDS.items() if kind.type == type_) for type_ in dict.fromkeys(k.type for k in KINDS.values())
+}
+"""FHIR type → the lists that it may stand in."""
+
+
+def of(body: Resource) -> str | None:
+    """The list that a resource stands in; None for one that no list shows."""
+    for name in MAPPED.get(str(body.get("resourceType")), ()):
+        if KINDS[name].mark(body):
+            return name
+    return None
+
+
+def named(what: str) -> Kind:
+    """A list or a single part. Raises NotFound."""
+    found = SINGLES.get(what) or KINDS.get(what)
+    if found is None:
+        raise NotFound(f"a case has no {what[:40]}", hint="it has " + ", ".join([*KINDS, *SINGLES]))
+    return found
+
+
+def to_add(what: str) -> Kind:
+    """A list that entries are added to. Raises NotFound, Conflict for one that intake or the hub fills."""
+    kind = KINDS.get(what)
+    if kind is None:
+        raise NotFound(f"a case has no {what[:40]}", hint="it has " + ", ".join(KINDS))
+    if not kind.entered:
+        raise Conflict(f"{what} are not added here", hint="they come from intake and from hand-overs")
+    return kind
+
+
+def filled(kind: Kind, doc: Doc) -> Doc:
+    """``doc`` with the words that every entry of its list has."""
+    made = dict(doc)
+    for name, value in kind.fill.items():
+        if isinstance(value, tuple):
+            held = made.get(name)
+            held = held if isinstance(held, list) else []
+            made[name] = [*held, *(one for one in value if one not in held)]
+        else:
+            made[name] = value
+    return made
+
+
+def shape(hub: Hub, kind: Kind) -> schema.Shape:
+    """The JSON Schema of an entry of ``kind``; ``id`` and ``client`` are the hub's to fill."""
+    return schema.of(hub.maps.mapping(kind.mapping), FIXED)
+
+
+def schemas(hub: Hub) -> dict[str, Any]:
+    """Every case document, for ``/openapi.json``: ``Goal``, ``Service`` … and the whole ``Case``. Nothing on a plain server."""
+    if hub.maps is None:
+        return {}
+    kinds = {**SINGLES, **KINDS}
+    made: dict[str, Any] = {"Client": schema.of(hub.maps.mapping("client"), ("id",)).schema}
+    made |= {title(kind.mapping): shape(hub, kind).schema for kind in kinds.values()}
+    shown = {
+        "id": {"type": "string", "readOnly": True},
+        "version": {"type": "integer", "readOnly": True},
+        "number": {"type": "string", "readOnly": True, "description": "its business identifier, where that is not the id"},
+        "apart": {"type": "boolean", "readOnly": True, "description": "true: it belongs to the client, not to this case"},
+    }
+    made = {name: {**one, "properties": {**one["properties"], **shown}} for name, one in made.items()}
+    held: dict[str, Any] = {"client": {"$ref": "#/components/schemas/Client"}}
+    for name, kind in kinds.items():
+        entry = {"$ref": f"#/components/schemas/{title(kind.mapping)}"}
+        held[name] = {"type": "array", "items": entry} if name in KINDS else entry
+    made["Case"] = {"type": "object", "properties": {"id": {"type": "string"}, **held}, "description": "One case, whole"}
+    return made
+
+
+def title(mapping: str) -> str:
+    """The schema's name: ``family-history`` → ``FamilyHistory``."""
+    return "".join(part.capitalize() for part in mapping.split("-"))
+
+
