@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from fhircase.access.viewer import Viewer
 from fhircase.errors import Conflict, Forbidden, Gone, Invalid, NotFound, Problem, Stale
 from fhircase.fhir import checks, equal, index, jsontext, refs, stamp, times
+from fhircase.flows import follow
+from fhircase.flows.draft import Draft
 from fhircase.flows.hub import Hub
 from fhircase.plans import events, grants, membership, provenance
 from fhircase.plans.change import WHOLE, Agent, Change, Grant, Ref, Resource, Review, Write
@@ -27,7 +29,6 @@ CASE_LINKS = ("basedOn", "focus", "partOf", "episodeOfCare", "replaces")
 
 TARGETING = frozenset({"Provenance"})
 PLAN_LINKS = ("goal", "careTeam", "supportingInfo", "addresses")
-TEAM_SYSTEM = "urn:fhircase:team"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,8 @@ def commit(hub: Hub, tx: Tx, change: Change, *, key: str | None = None, correlat
         draft = _unwiden(tx, change, draft, now, reviews)
         drafts.append(draft)
     if hub.policy.coordinates:
-        drafts += _team_follows(hub, tx, drafts, now)
+        drafts += follow.team(hub, tx, drafts, now)
+        drafts = follow.labels(hub, tx, drafts)
 
     changed = [draft for draft in drafts if _differs(draft)]
     unchanged = frozenset(draft.write.ref for draft in drafts) - {draft.write.ref for draft in changed}
@@ -106,6 +108,11 @@ def commit(hub: Hub, tx: Tx, change: Change, *, key: str | None = None, correlat
     if hub.policy.coordinates:
         new_grants += _derive_grants(hub, tx, changed, partners, now)
     joined = _joins_plan(tx, changed)
+    if hub.policy.coordinates:
+        labelled = [draft for (_, case), refs_ in joined.items() for draft in follow.joining(hub, tx, refs_, case, drafts)]
+        changed += labelled
+        done = {draft.write.ref for draft in labelled}
+        joined = {key: left for key, refs_ in joined.items() if (left := [ref for ref in refs_ if ref not in done])}
     place = tx.plans.stamp(now) if changed or new_grants or joined else None
     opened = [tx.reviews.open(review, id=hub.ids.new(), at=now, message=message) for review in reviews]
     if place is not None:
@@ -140,19 +147,6 @@ def commit(hub: Hub, tx: Tx, change: Change, *, key: str | None = None, correlat
 # ------------------------------------------------------------------------------------------ one resource
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """A write with what stands now and where it belongs."""
-
-    write: Write
-    before: Stored | None
-    body: Resource | None
-    client: str | None
-    case: str | None
-    creator: str
-    sensitive: bool
-
-
 def _draft(tx: Tx, change: Change, write: Write, before: Stored | None, now: int) -> Draft:
     body = write.body
     client = write.client or (refs.client_of(body) if body is not None else None)
@@ -174,7 +168,7 @@ def _draft(tx: Tx, change: Change, write: Write, before: Stored | None, now: int
         creator = write.creator
     else:
         creator = change.agent.partner
-    sensitive = bool(body and _labels(body)) or (before is not None and before.sensitive and body is None)
+    sensitive = bool(body and follow.is_labelled(body)) or (before is not None and before.sensitive and body is None)
     return Draft(write, before, body, client, case, creator, sensitive)
 
 
@@ -212,15 +206,6 @@ def _of_target(tx: Tx, change: Change, body: Resource, case: str | None, now: in
     clients = {s.client for s in held.values() if s.client} | {w.client for w in change.writes if w.ref in names and w.client}
     cases = {s.case for s in held.values()} | {w.case for w in change.writes if w.ref in names}
     return (clients.pop() if len(clients) == 1 else None), case or (cases.pop() if len(cases) == 1 else None)
-
-
-def _labels(body: Resource) -> list[str]:
-    """Sensitive labels: any confidentiality above normal, or a sensitivity code (HL7 v3 Confidentiality, ActCode)."""
-    return [
-        coding.get("code", "")
-        for coding in body.get("meta", {}).get("security", ())
-        if coding.get("code") in ("R", "V", "ETH", "SUD", "PSY", "MH", "HIV", "SDV", "STD", "ETHUD", "OPIOIDUD")
-    ]
 
 
 def _expect(write: Write, before: Stored | None) -> None:
@@ -422,26 +407,6 @@ def _handed_over(tx: Tx, agent: Agent, draft: Draft, now: int) -> tuple[str, ...
 # ------------------------------------------------------------------------------------------ grants, joins
 
 
-def _team_follows(hub: Hub, tx: Tx, drafts: Sequence[Draft], now: int) -> list[Draft]:
-    """The hub's care team after hand-overs that these drafts accept; the hub's own write, in the same commit."""
-    teams: dict[str, Draft] = {}
-    for draft in drafts:
-        if draft.write.type != "Task" or draft.body is None or draft.creator != HUB or not draft.case:
-            continue
-        before = None if draft.before is None else draft.before.body
-        if not membership.is_handover(draft.body) or not membership.accepted_now(before, draft.body):
-            continue
-        stored = next((s for s in tx.plans.of_case(draft.case, ["CareTeam"]) if s.creator == HUB and not s.deleted and _ours(s.body)), None)
-        if stored is None or any(d.write.ref == stored.ref for d in drafts):
-            continue
-        held = teams.get(draft.case)
-        team = held.body if held and held.body else stored.body
-        made = membership.take_over(team, draft.body, at=now, handover_days=hub.policy.handover_days)
-        write = Write("CareTeam", stored.id, made, case=draft.case)
-        teams[draft.case] = Draft(write, stored, made, draft.client, draft.case, HUB, stored.sensitive)
-    return list(teams.values())
-
-
 def _derive_grants(hub: Hub, tx: Tx, changed: Sequence[Draft], partners: Sequence[Partner], now: int) -> list[Grant]:
     cases = {(d.case, d.client) for d in changed if d.write.type in GRANTING and d.case and d.client}
     found: list[Grant] = []
@@ -455,7 +420,7 @@ def _derive_grants(hub: Hub, tx: Tx, changed: Sequence[Draft], partners: Sequenc
                     bodies.pop(draft.write.ref, None)
                 else:
                     bodies[draft.write.ref] = (draft.body, draft.creator)
-        team = next((b for ref, (b, creator) in bodies.items() if ref.type == "CareTeam" and creator == HUB and _ours(b)), None)
+        team = next((b for ref, (b, creator) in bodies.items() if ref.type == "CareTeam" and creator == HUB and follow.is_team(b)), None)
         found += grants.derive(
             case=case,
             client=client,
@@ -481,10 +446,6 @@ def _within(tx: Tx, task: Resource, case: str, client: str, changed: Sequence[Dr
     if held is not None and not focus.base and held.client == client and (held.case == case or loose):
         return task
     return {name: value for name, value in task.items() if name != "focus"}
-
-
-def _ours(team: Resource) -> bool:
-    return any(identifier.get("system") == TEAM_SYSTEM for identifier in team.get("identifier", ()))
 
 
 def _joins_plan(tx: Tx, changed: Sequence[Draft]) -> dict[tuple[str, str], list[Ref]]:
@@ -543,6 +504,9 @@ def _provenance(hub: Hub, change: Change, changed: Sequence[Draft], partners: Se
     )
     clients = {d.client for d in changed if d.client}
     cases = {d.case for d in changed if d.case}
+    labels = follow.sensitive_labels(d.body for d in changed if d.body is not None)
+    if labels:
+        body["meta"] = {"security": labels}
     id_ = hub.ids.new()
     text, mark = stamp.stamp(body, id=id_, version=1, at_ms=place.at)
     return Record(

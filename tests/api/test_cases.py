@@ -506,3 +506,55 @@ def test_a_case_as_it_is_read_fits_its_own_schema(scene: Scene) -> None:
     root = {"$ref": "#/components/schemas/Case", "components": described["components"]}
     errors = [f"{e.json_path}: {e.message}" for e in jsonschema.Draft202012Validator(root).iter_errors(scene.case())]
     assert errors == []
+
+
+# ------------------------------------------------------------------------------------------------ privacy labels
+
+RESTRICTED = {"system": "http://terminology.hl7.org/CodeSystem/v3-Confidentiality", "code": "R", "display": "restricted"}
+ACT_CODE = "http://terminology.hl7.org/CodeSystem/v3-ActCode"
+SUBSTANCE_USE = {"system": ACT_CODE, "code": "SUD", "display": "substance use disorder information sensitivity"}
+
+
+def labels(scene: Scene, reference: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = scene.fhir(reference).get("meta", {}).get("security", [])
+    return found
+
+
+def test_what_belongs_to_a_substance_use_case_bears_its_label_from_the_first_version_on(scene: Scene) -> None:
+    opened = body(scene.manager.post("/cases", {"client": {"names": [{"family": "Ames"}]}, "kind": "substance-use"}))
+    scene.path = f"/cases/{opened['id']}"
+    goal = scene.add("goals", {"title": "Ninety days sober", "lifecycle": "active"})
+    for reference in (f"EpisodeOfCare/{opened['id']}", f"CarePlan/{opened['plan']['id']}", f"Goal/{goal}"):
+        assert labels(scene, reference) == [RESTRICTED, SUBSTANCE_USE], reference
+    assert scene.fhir(f"Goal/{goal}")["meta"]["versionId"] == "1"
+    provenance = body(scene.manager.get(f"/fhir/Provenance?target=Goal/{goal}"))["entry"][0]["resource"]
+    assert provenance["meta"]["security"] == [RESTRICTED, SUBSTANCE_USE]
+    assert labels(scene, f"Patient/{opened['client']['id']}") == [], "the client belongs to no case"
+
+
+def test_a_medical_case_bears_no_label(scene: Scene) -> None:
+    goal = scene.add("goals", GOAL)
+    assert labels(scene, f"Goal/{goal}") == []
+
+
+def test_a_case_that_becomes_sensitive_labels_what_it_holds_and_nothing_takes_the_label_away(scene: Scene) -> None:
+    goal = scene.add("goals", GOAL)
+    assert scene.patch("/episode", {"kinds": ["medical", "mental-health"]}).status_code == 200
+    codes = [label["code"] for label in labels(scene, f"Goal/{goal}")]
+    assert codes == ["R", "MH"]
+    assert scene.patch("/episode", {"kinds": ["medical"]}).status_code == 200
+    stored = scene.fhir(f"Goal/{goal}")
+    assert [label["code"] for label in stored["meta"]["security"]] == ["R", "MH"]
+
+
+def test_what_joins_the_plan_of_a_sensitive_case_is_labelled_as_it_joins(scene: Scene) -> None:
+    goal = body(scene.manager.post("/fhir/Goal", {
+        "resourceType": "Goal", "lifecycleStatus": "active", "description": {"text": "Sleep through"},
+        "subject": {"reference": f"Patient/{scene.client}"},
+    }))["id"]  # fmt: skip
+    assert scene.patch("/episode", {"kinds": ["medical", "mental-health"]}).status_code == 200
+    assert labels(scene, f"Goal/{goal}") == [], "it belongs to no case yet"
+    goals = [*scene.case()["plan"]["goals"], f"Goal/{goal}"]
+    assert scene.patch("/plan", {"goals": goals}).status_code == 200
+    assert [label["code"] for label in labels(scene, f"Goal/{goal}")] == ["R", "MH"]
+    assert "apart" not in scene.entry("goals", goal)

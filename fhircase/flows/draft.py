@@ -1,0 +1,21 @@
+"""A write on its way through ``flows.commit``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fhircase.plans.change import Resource, Write
+from fhircase.ports import Stored
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A write with what stands now and where it belongs."""
+
+    write: Write
+    before: Stored | None
+    body: Resource | None
+    client: str | None
+    case: str | None
+    creator: str
+    sensitive: bool
