@@ -299,7 +299,7 @@ def fulfilled(hub: Hub, tx: Tx, held: Held, wishes: Sequence[Wish], named: Mappi
     links: list[tuple[str, Ref]] = []
     for wish in wishes:
         kind = kinds.named(wish.what)
-        stored = None if wish.new else _entry(held, wish.what, wish.id)
+        stored = None if wish.new else held_entry(held, wish.what, wish.id)
         before = None if stored is None else stored.body
         doc = {} if before is None else hub.maps.mapping(kind.mapping).into(before).doc
         client = f"Patient/{held.client}"
@@ -392,7 +392,8 @@ def unknown_references(tx: Tx, found: Iterable[tuple[str, str]], client: str | N
     return problems
 
 
-def _entry(held: Held, what: str, id: str) -> Stored:
+def held_entry(held: Held, what: str, id: str) -> Stored:
+    """The resource behind one entry, or behind the plan, team or episode. Raises NotFound."""
     kind = kinds.named(what)
     if what in SINGLES:
         found = {"plan": held.plan, "team": held.team, "episode": held.episode}[what]

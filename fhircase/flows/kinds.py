@@ -155,10 +155,14 @@ def schemas(hub: Hub) -> dict[str, Any]:
     made = {name: {**one, "properties": {**one["properties"], **shown}} for name, one in made.items()}
     held: dict[str, Any] = {"client": {"$ref": "#/components/schemas/Client"}}
     for name, kind in kinds.items():
-        entry = {"$ref": f"#/components/schemas/{title(kind.mapping)}"}
-        held[name] = {"type": "array", "items": entry} if name in KINDS else entry
+        held[name] = {"type": "array", "items": reference(kind)} if name in KINDS else reference(kind)
     made["Case"] = {"type": "object", "properties": {"id": {"type": "string"}, **held}, "description": "One case, whole"}
     return made
+
+
+def reference(kind: Kind) -> dict[str, str]:
+    """To the schema of an entry in ``/openapi.json``."""
+    return {"$ref": f"#/components/schemas/{title(kind.mapping)}"}
 
 
 def title(mapping: str) -> str:

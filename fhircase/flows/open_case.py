@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from fhircase.errors import Conflict, Invalid, NotFound, Problem, Stale
-from fhircase.fhir import times
-from fhircase.flows import cases, commit
+from fhircase.fhir import jsontext, times
+from fhircase.flows import cases, commit, kinds
 from fhircase.flows.drafting import cases_seen
 from fhircase.flows.hub import Hub
 from fhircase.intake import identities
@@ -40,8 +41,23 @@ def shape(hub: Hub) -> schema.Shape:
             "another": {"type": "boolean", "description": "true: open it although the client has an open case"},
         },
         ("client",),
-        "A case to be opened by hand",
+        "A case to be opened by hand, with the parts that it begins with. An entry may be given an id that begins with #, by which"
+        " others of the document refer to it",
     )
+
+
+def published(hub: Hub) -> dict[str, Any]:
+    """The same with the parts of the case, for ``/openapi.json``."""
+    made = shape(hub).schema
+    parts: dict[str, Any] = {name: kinds.reference(kind) for name, kind in kinds.SINGLES.items()}
+    parts |= {name: {"type": "array", "items": kinds.reference(kind)} for name, kind in kinds.KINDS.items() if kind.entered}
+    return {**made, "properties": {**made["properties"], **parts}}
+
+
+def _own(doc: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What opens the case, and the parts that it begins with."""
+    parts = {name: value for name, value in doc.items() if name in kinds.SINGLES or name in kinds.KINDS}
+    return {name: value for name, value in doc.items() if name not in parts}, parts
 
 
 def open_case(
@@ -52,7 +68,10 @@ def open_case(
     Raises Forbidden for partners, Invalid with every problem, Conflict when the client has an open case already (unless
     ``another`` says so) or the new client's record number is somebody's."""
     cases.person(agent)
-    problems = list(shape(hub).problems(doc))
+    own, parts = _own(doc)
+    problems = list(shape(hub).problems(own))
+    wishes, wrong_parts = cases.wishes_of(parts, opening=True)
+    problems += wrong_parts
     client = doc.get("client")
     if isinstance(client, dict):
         problems += schema.of(hub.maps.mapping("client"), ("id",)).problems(client, at="/client")
@@ -60,6 +79,7 @@ def open_case(
             problems.append(Problem("this is the hub's to say", "/client/id", "leave it out, or send \"client\": \"Patient/…\""))
     if problems:
         raise Invalid(problems)
+    named = cases.names_of(hub, wishes)
     for left in reversed(range(_TRIES)):
         with hub.store.read() as tx:
             patient = _client(hub, tx, doc)
@@ -70,10 +90,13 @@ def open_case(
             if wrong:
                 raise Invalid(wrong)
             partners = tx.partners.all()
-        case, writes = _opened(hub, patient.id, doc, standing, next((p for p in partners if p.name == HUB), None))
+            case, writes = _opened(hub, patient.id, doc, standing, next((p for p in partners if p.name == HUB), None))
+            begun = cases.fulfilled(hub, tx, _as_held(case, patient.id, writes), wishes, named)
         new = [patient] if patient.expect == 0 else []
-        change = Change((*new, *writes), agent, Source("case"), "case management", activity="opened a case by hand")
-        change = cases.checked(change, {"Patient": _elements(hub, patient)} if new else {})
+        drafted = {write.ref: write for write in (*new, *writes)} | {write.ref: write for write in begun.writes}
+        whole = (replace(write, creator=HUB) if write.ref in {one.ref for one in writes} else write for write in drafted.values())
+        change = Change(tuple(whole), agent, Source("case"), "case management", activity="opened a case by hand")
+        change = cases.checked(change, {**begun.elements, **({"Patient": _elements(hub, patient)} if new else {})})
         try:
             with hub.store.write() as tx:
                 tx.plans.lock(f"Patient/{patient.id}")
@@ -85,6 +108,14 @@ def open_case(
             if not left:
                 raise
     raise AssertionError("unreachable")
+
+
+def _as_held(case: str, client: str, writes: Sequence[Write]) -> cases.Held:
+    """The case as it will stand when it is opened, before its first entries."""
+    held = {
+        write.type: Stored(write.type, write.id, 0, 0, 0, False, client, case, HUB, jsontext.dumps(write.body)) for write in writes
+    }
+    return cases.Held(case, client, held["EpisodeOfCare"], held.get("CarePlan"), held.get("CareTeam"), list(held.values()))
 
 
 def _client(hub: Hub, tx: Tx, doc: dict[str, Any]) -> Write:

@@ -10,7 +10,7 @@ from fhircase.access.principal import Principal
 from fhircase.errors import Invalid, Malformed, Problem, WrongMediaType
 from fhircase.fhir import jsontext
 from fhircase.flows import activate as activation
-from fhircase.flows import case_list, cases, kinds, open_case, timeline
+from fhircase.flows import case_list, cases, correct, kinds, open_case, timeline
 from fhircase.flows.hub import Hub
 from fhircase.mapping import schema
 
@@ -182,6 +182,24 @@ def change_entry(case: str, what: str, entry: str) -> Response:
     _who().require("update", kind.type if kind else None)
     hub = _hub()
     return _answer(cases.change(hub, _who().agent(), _who().viewer(hub.now()), case, what, entry, _document(), **_told()))
+
+
+@bp.post("/<case>/<what>/<entry>/move")
+def move_entry(case: str, what: str, entry: str) -> Response:
+    """Move an entry to the case that it belongs to: ``{"to": case id, "because"}``; partners' copies are recalled."""
+    kind = kinds.KINDS.get(what)
+    _who().require("update", kind.type if kind else None)
+    document = _document()
+    problems = correct.SHAPE.problems(document)
+    if problems:
+        raise Invalid(problems)
+    hub = _hub()
+    moved = correct.move(
+        hub, _who().agent(), _who().viewer(hub.now()), case, what, entry, document["to"], document["because"], **_told()
+    )
+    response = _answer(moved.view, moved={"id": moved.id, "case": document["to"]}, left_out=list(moved.left_out))
+    response.headers["Location"] = f"{hub.policy.base_url}/cases/{document['to']}/{what}/{moved.id}"
+    return response
 
 
 @bp.patch("/<case>/<what>")

@@ -135,7 +135,7 @@ def _schemas(hub: Hub) -> dict[str, Any]:
     """Case documents as the mappings make them, and refusals."""
     of_cases = kinds.schemas(hub)
     if of_cases:
-        of_cases["CaseOpening"] = open_case.shape(hub).schema
+        of_cases["CaseOpening"] = open_case.published(hub)
     return {**of_cases, **_SCHEMAS}
 
 

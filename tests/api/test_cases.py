@@ -558,3 +558,97 @@ def test_what_joins_the_plan_of_a_sensitive_case_is_labelled_as_it_joins(scene: 
     assert scene.patch("/plan", {"goals": goals}).status_code == 200
     assert [label["code"] for label in labels(scene, f"Goal/{goal}")] == ["R", "MH"]
     assert "apart" not in scene.entry("goals", goal)
+
+
+# ------------------------------------------------------------------------------------------------ the wrong client
+
+
+def another_case(scene: Scene, **more: Any) -> Scene:
+    """A case of another client, opened by hand."""
+    opened = body(scene.manager.post("/cases", {"client": {"names": [{"family": "Right"}]}, **more}))
+    other = Scene.__new__(Scene)
+    other.town, other.manager, other.mercy, other.riverside = scene.town, scene.manager, scene.mercy, scene.riverside
+    other.path, other.client = f"/cases/{opened['id']}", opened["client"]["id"]
+    return other
+
+
+def test_a_goal_of_the_wrong_client_is_moved_and_neither_record_names_the_other(scene: Scene) -> None:
+    other = another_case(scene)
+    need = scene.add("needs", {"kind": "barrier", "text": "Third floor without lift"})
+    goal = scene.add("goals", {**GOAL, "set_by": f"Patient/{scene.client}", "needs": [f"Condition/{need}"]})
+    there = other.path.rpartition("/")[2]
+    answer = scene.manager.post(f"{scene.path}/goals/{goal}/move", {"to": there, "because": "two clients called Ruth"})
+    assert answer.status_code == 200, answer.data
+    moved = body(answer)["moved"]
+    assert moved["case"] == there and answer.headers["Location"].endswith(f"/cases/{there}/goals/{moved['id']}")
+    assert body(answer)["left_out"] == ["Goal.addresses[0]"]
+    old, new = scene.fhir(f"Goal/{goal}"), scene.fhir(f"Goal/{moved['id']}")
+    assert (old["lifecycleStatus"], new["lifecycleStatus"]) == ("entered-in-error", "active")
+    assert new["subject"] == new["expressedBy"] == {"reference": f"Patient/{other.client}"} and "addresses" not in new
+    assert new["target"] == old["target"]
+    assert f"Goal/{goal}" not in scene.case()["plan"].get("goals", []) and f"Goal/{moved['id']}" in other.case()["plan"]["goals"]
+    for mine, theirs in ((scene, other), (other, scene)):
+        known = mine.manager.get(f"{mine.path}/timeline").get_data(as_text=True) + mine.manager.get(mine.path).get_data(as_text=True)
+        assert theirs.client not in known and theirs.path.rpartition("/")[2] not in known
+        assert "two clients called Ruth" in known
+
+
+def test_an_entry_moves_only_with_a_reason_to_another_case_and_by_people_of_the_hub(scene: Scene) -> None:
+    other = another_case(scene).path.rpartition("/")[2]
+    goal = scene.add("goals", GOAL)
+    for to, status in ((scene.path.rpartition("/")[2], 409), ("nowhere", 404)):
+        assert scene.manager.post(f"{scene.path}/goals/{goal}/move", {"to": to, "because": "x"}).status_code == status
+    wrong = scene.manager.post(f"{scene.path}/goals/{goal}/move", {"to": other})
+    assert (wrong.status_code, [e["path"] for e in body(wrong)["errors"]]) == (422, ["/because"])
+    refused = scene.riverside.post(f"{scene.path}/goals/{goal}/move", {"to": other, "because": "x"})
+    assert refused.status_code in (403, 404)
+    assert scene.entry("goals", goal)["lifecycle"] == "active"
+
+
+# ------------------------------------------------------------------------------------------------ several entries at once
+
+
+def test_a_whole_case_is_opened_in_one_commit_with_entries_that_refer_to_each_other(scene: Scene) -> None:
+    answer = scene.manager.post("/cases", {
+        "client": {"names": [{"family": "Whole"}]}, "kind": "social", "plan": {"title": "A roof and a job"},
+        "needs": [{"id": "#roof", "kind": "sdoh", "domain": "housing", "text": "Sleeps in the car"}],
+        "goals": [{"id": "#flat", "title": "A flat of her own", "lifecycle": "active", "needs": ["#roof"]}],
+        "services": [{"state": "active", "intent": "order", "kind": "meals", "needs": ["#roof"], "goal": "#flat"}],
+    })  # fmt: skip
+    assert answer.status_code == 201, answer.data
+    case = body(answer)
+    (need,), (goal,), (service,) = case["needs"], case["goals"], case["services"]
+    assert (goal["needs"], service["needs"], service["goal"]) == ([f"Condition/{need['id']}"],) * 2 + (f"Goal/{goal['id']}",)
+    assert (case["plan"]["title"], case["plan"]["goals"]) == ("A roof and a job", [f"Goal/{goal['id']}"])
+    (entry,) = body(scene.manager.get(f"/cases/{case['id']}/timeline"))["items"]
+    assert {change["what"] for change in entry["changes"]} >= {"client", "episode", "plan", "team", "needs", "goals", "services"}
+
+
+def test_a_whole_case_with_a_mistake_opens_nothing_and_tells_every_place(scene: Scene) -> None:
+    answer = scene.manager.post("/cases", {
+        "client": {"names": [{"family": "Nothing"}]}, "goals": [{**GOAL, "needs": ["#nobody"]}, {**GOAL, "titel": "x", "id": "mine"}],
+        "visits": [], "handovers": [{}], "colour": "red",
+    })  # fmt: skip
+    assert answer.status_code == 422, answer.data
+    assert [e["path"] for e in body(answer)["errors"]] == ["/colour", "/goals/1/id", "/handovers/0"]
+    goals = [{**GOAL, "needs": ["#nobody"]}, {"title": "x"}]
+    answer = scene.manager.post("/cases", {"client": {"names": [{"family": "Nothing"}]}, "goals": goals})
+    assert [e["path"] for e in body(answer)["errors"]] == ["/goals/0/needs/0", "/goals/1/lifecycle"]
+    assert body(scene.manager.get("/cases?name=nothing"))["items"] == []
+
+
+def test_entries_are_patched_and_added_together_by_their_ids(scene: Scene) -> None:
+    goal = scene.add("goals", GOAL)
+    before = len(scene.case()["needs"])
+    answer = scene.patch("", {
+        "goals": {goal: {"needs": ["#stairs"]}}, "needs": {"#stairs": {"kind": "barrier", "text": "Stairs"}}, "plan": {"title": "Home"},
+    })  # fmt: skip
+    assert answer.status_code == 200, answer.data
+    assert len(body(answer)["needs"]) == before + 1
+    changed = scene.entry("goals", goal)
+    assert scene.entry("needs", changed["needs"][0].removeprefix("Condition/"))["text"] == "Stairs"
+    wrong = scene.patch("", {"goals": {goal: {"titel": "x"}, "nowhere": {"title": "y"}}})
+    assert wrong.status_code == 404
+    wrong = scene.patch("", {"goals": {goal: None}, "needs": {"#a": {"kind": "barriere"}}})
+    assert (wrong.status_code, [e["path"] for e in body(wrong)["errors"]]) == (422, [f"/goals/{goal}"])
+    assert scene.entry("goals", goal) == changed
