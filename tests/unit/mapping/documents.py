@@ -50,6 +50,7 @@ def _field(line: Line) -> st.SearchStrategy[Any]:
 
 
 def _fields(lines: tuple[Line, ...]) -> st.SearchStrategy[dict[str, Any]]:
+    lines = tuple(line for line in lines if line.only != "in")
     sure = {line.name: _field(line) for line in lines if line.need or line.default is not None}
     maybe = {line.name: _field(line) for line in lines if line.name not in sure}
     return st.fixed_dictionaries(sure, optional=maybe).map(lambda doc: _one_side(doc, lines))
