@@ -503,3 +503,13 @@ def test_our_own_codes_are_the_words_of_the_case(maps: Mappings) -> None:
                     assert {word: target.code for word, (target, _) in group.rows.items()} == {word: word for word in group.rows}
                     seen.add(group.target.rpartition(":")[2])
     assert {"task-kind", "task-reason", "output-kind", "outcome-measure", "stability-level", "link-state", "group-kind"} <= seen
+
+
+def test_the_answers_of_prapare_are_read_down_to_the_third_level(samples: Path, maps: Mappings) -> None:
+    with tarfile.open(samples / "packages" / "us_core_800.tgz") as archive:
+        stream = archive.extractfile("package/example/QuestionnaireResponse-prapare-example.json")
+        assert stream is not None
+        resource = jsontext.loads(stream.read())
+    read = maps.mapping("questionnaire").into(resource)
+    sent = [token for path, token in leaves(resource["item"]) if path.endswith(".valueCoding.code")]
+    assert sent and [token for path, token in leaves(read.doc["items"]) if ".answers[" in path and path.endswith("].code")] == sent
