@@ -101,7 +101,7 @@ def _loops(doc: Doc, closing: Closing) -> Iterator[Problem]:
         if word(loop.get("state")) not in _LOOP_CLOSED:
             yield refusal("this loop is open", f"/loops/{loop.get('id')}", "complete it with its outcome, or cancel it")
     held = {ref for loop in loops if word(loop.get("state")) in ACCEPTED | UNANSWERED for ref in words(loop.get("focus"))}
-    held |= {ref for done in entries(doc, "procedures") for ref in words(done.get("based_on"))}
+    held |= {ref for done in entries(doc, "procedures") if done.get("state") != "not-done" for ref in words(done.get("based_on"))}
     for name in ("services", "equipment"):
         for one in entries(doc, name):
             if is_order(one) and runs(one) and one.get("state") in ("active", "on-hold") and refer(name, one) not in held:

@@ -58,6 +58,11 @@ OPEN: dict[str, tuple[dict[str, Any], tuple[str, str]]] = {
          "loops": [{"id": "l", "focus": "DeviceRequest/e", "state": "rejected"}]},
         ("/equipment/e", "this was ordered and nobody has done it"),
     ),
+    "an order that was tried and not done": (
+        {"services": [{"id": "s", "state": "active", "intent": "order"}], "loops": [],
+         "procedures": [{"id": "p", "state": "not-done", "based_on": ["ServiceRequest/s"]}]},
+        ("/services/s", "this was ordered and nobody has done it"),
+    ),
     "a hand-over that nobody has accepted": (
         {"handovers": [{"id": "h", "state": "requested", "owner": "Organization/o"}]},
         ("/handovers/h", "this hand-over is not accepted"),
@@ -76,7 +81,7 @@ RESOLVED: dict[str, dict[str, Any]] = {
     },
     "a service done by the own people": {
         "services": [{"id": "s", "state": "active", "intent": "order"}],
-        "procedures": [{"id": "p", "based_on": ["ServiceRequest/s"]}],
+        "procedures": [{"id": "p", "state": "completed", "based_on": ["ServiceRequest/s"]}],
     },
     "a hand-over that was called off": {"handovers": [{"id": "h", "state": "cancelled"}]},
 }
