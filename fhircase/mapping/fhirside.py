@@ -466,12 +466,20 @@ def _list(path: Path, item: Item, name: str, skip: Skip | None) -> tuple[Any, An
         found = [one for one in values(holder.get(key), problems) if one is not None]
         return found or None
 
-    def elements(given: Any, problems: Problems) -> list[tuple[Any, Any]]:
+    def elements(given: Any, problems: Problems, held: Iterable[Any] = ()) -> list[tuple[Any, Any]]:
+        """What is ``held`` already stays as it is, a target that the line would not write among it; it is not made."""
         if type(given) is not list:
             _bad(problems, name, "must be a list")
             return []
-        made = [(value, fresh(value, problems, f"{name}[{i}]")) for i, value in enumerate(given)]
-        return [(value, element) for value, element in made if element is not None]
+        left = list(held)
+        made: list[tuple[Any, Any]] = []
+        for i, value in enumerate(given):
+            if value in left:
+                left.remove(value)
+                made.append((value, None))
+            elif (element := fresh(value, problems, f"{name}[{i}]")) is not None:
+                made.append((value, element))
+        return made
 
     def put(node: Json, value: Any, problems: Problems) -> None:
         made = [element for _, element in elements(value, problems)]
@@ -479,25 +487,28 @@ def _list(path: Path, item: Item, name: str, skip: Skip | None) -> tuple[Any, An
             make(node).setdefault(key, []).extend(made)
 
     def edit(node: Json, value: Any, before: Any, problems: Problems, partial: bool) -> None:
-        made = elements(value, problems)
-        if type(value) is not list or (not made and value):
-            return
         holder = find(node)
         items = holder.get(key) if holder is not None else None
         items = items if type(items) is list else []
         olds = values(items, [])
+        made = elements(value, problems, [old for old in olds if old is not None])
+        if type(value) is not list or (not made and value):
+            return
         pool: dict[Any, deque[int]] = {}
         for index, old in enumerate(olds):
             if old is not None:
                 pool.setdefault(old, deque()).append(index)
         result: list[Any] = []
         others = deque(index for index, old in enumerate(olds) if old is None)
+        order: list[tuple[int | None, Any]] = []
         for word, element in made:
             kept = pool.get(word)
             found = kept.popleft() if kept else None
-            while others and found is not None and others[0] < found:
+            order.append((found, element if found is None else items[found]))
+        for at, element in _placed(order, [index for index, old in enumerate(olds) if old is not None]):
+            while others and at is not None and others[0] < at:
                 result.append(items[others.popleft()])
-            result.append(element if found is None else items[found])
+            result.append(element)
         result.extend(items[index] for index in others)
         if result:
             target = make(node)
@@ -520,6 +531,14 @@ def _list(path: Path, item: Item, name: str, skip: Skip | None) -> tuple[Any, An
             prune(node, above)
 
     return get, put, edit, drop
+
+
+def _placed(order: Sequence[tuple[int | None, Any]], places: Sequence[int]) -> list[tuple[int | None, Any]]:
+    """A new entry stands where the one stood that it takes the place of, so that entries of others do not move."""
+    if len(order) != len(places):
+        return list(order)
+    taken = {at for at, _ in order}
+    return [(place if at is None and place not in taken else at, entry) for (at, entry), place in zip(order, places, strict=True)]
 
 
 def _reference(path: Path, line: Line, beside: frozenset[str]) -> tuple[Any, Any, Any, Any]:
@@ -777,7 +796,7 @@ def _group_list(path: Path, line: Line, scope: Scope, skip: Skip | None) -> tupl
             result.extend(entry for at, entry in order if at is None and entry)
         else:
             others = deque(index for index, old in enumerate(olds) if not old)
-            for at_, entry in order:
+            for at_, entry in _placed(order, [index for index, old in enumerate(olds) if old]):
                 while others and at_ is not None and others[0] < at_:
                     result.append(items[others.popleft()])
                 if entry:

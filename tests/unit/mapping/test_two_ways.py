@@ -304,3 +304,35 @@ def test_writing_what_was_read_leaves_every_sample_resource_as_it_was_sent(maps:
                 assert isinstance(read.loss, tuple)
                 seen += 1
     assert seen > 200
+
+
+def test_a_target_that_a_line_would_not_write_stays_when_another_entry_changes(maps: Mappings) -> None:
+    service = maps.mapping("service")
+    sent = {
+        "resourceType": "ServiceRequest", "status": "active", "intent": "order", "subject": {"reference": "Patient/c-1"},
+        "supportingInfo": [{"reference": "Contract/1", "display": "the lease"}, {"display": "her diary"}, {"reference": "Consent/2"}],
+    }  # fmt: skip
+    doc = service.into(sent).doc
+    made = service.out({**doc, "supporting": ["Contract/1", "Consent/3"]}, onto=sent)
+    assert made.problems == ()
+    assert made.resource["supportingInfo"] == [*sent["supportingInfo"][:2], {"reference": "Consent/3"}]
+    assert service.out({**doc, "supporting": ["Contract/1", "Contract/9"]}, onto=sent).problems[0].path == "supporting[1]"
+
+
+def test_a_changed_entry_stands_where_it_stood_and_entries_of_others_do_not_move(maps: Mappings) -> None:
+    plan = maps.mapping("plan")
+    sent = {
+        "resourceType": "CarePlan", "status": "active", "intent": "plan", "subject": {"reference": "Patient/c-1"},
+        "activity": [
+            {"reference": {"reference": "ServiceRequest/1"}},
+            {"outcomeReference": [{"display": "theirs"}]},
+            {"reference": {"reference": "ServiceRequest/2"}},
+        ],
+    }  # fmt: skip
+    doc = plan.into(sent).doc
+    entry = {**doc["activities"][-1], "service": "ServiceRequest/3"}
+    after = plan.out({**doc, "activities": [*doc["activities"][:-1], entry]}, onto=sent).resource["activity"]
+    assert after == [*sent["activity"][:2], {"reference": {"reference": "ServiceRequest/3"}}]
+    first = {**doc["activities"][0], "service": "ServiceRequest/3"}
+    after = plan.out({**doc, "activities": [first, *doc["activities"][1:]]}, onto=sent).resource["activity"]
+    assert after == [{"reference": {"reference": "ServiceRequest/3"}}, *sent["activity"][1:]]
