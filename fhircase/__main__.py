@@ -474,15 +474,14 @@ def v2() -> None:
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @_telling
 def v2_show(file: Path) -> None:
-    """A message field by field, with the place of each."""
+    """A message place by place, with the number and name of each."""
     from fhircase import hl7v2
+    from fhircase.hl7v2 import names
 
     message = hl7v2.parse(file.read_bytes())
     _say(f"{message.type}^{message.event}  version {message.version}  control id {message.control_id}  read as {message.codec}")
-    for segment in message.segments():
-        for number in range(1, len(segment) + 1):
-            for repetition in segment.repetitions(number):
-                _say(f"{repetition.place!s:<16} {repetition.text or repetition.raw}")
+    for place, text in names.filled(message):
+        _say(f"{place!s:<16} {names.name(place):<48} {text}")
     for problem in message.problems:
         _say(f"{problem.severity}: {problem.path}: {problem.what}")
 
