@@ -8,7 +8,8 @@ from typing import Any
 
 from fhircase.errors import FhircaseError, Problem
 
-_FHIRPATH = re.compile(r"[A-Z][A-Za-z]*(?:\[\d+\])?(?:\.(?:[a-z][A-Za-z0-9]*|ofType\([A-Za-z]+\))(?:\[\d+\])?)*")
+_STEP = r"(?:[a-z][A-Za-z0-9]*|ofType\([A-Za-z]+\)|extension\('[^']+'\)|where\([a-z][A-Za-z]*='[^']+'\))"
+_FHIRPATH = re.compile(rf"[A-Z][A-Za-z]*(?:\[\d+\])?(?:\.{_STEP}(?:\[\d+\])?)*")
 
 
 def of(problems: Iterable[Problem]) -> dict[str, Any]:

@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from fhircase.case.summary import Summary
 from fhircase.errors import Conflict, Forbidden, Invalid, NotFound, Problem, Stale
-from fhircase.flows import commit, kinds
+from fhircase.flows import commit, judged, kinds
 from fhircase.flows.hub import Hub
 from fhircase.flows.kinds import KINDS, SHOWN, SINGLES, Kind
 from fhircase.mapping import schema
@@ -72,7 +73,15 @@ class Wish:
 def read(hub: Hub, viewer: Viewer, case: str) -> CaseView:
     """One case. Raises NotFound for an absent case and for one that the viewer is no member of."""
     with hub.store.read() as tx:
-        return view_of(hub, load(tx, viewer, case))
+        view = view_of(hub, load(tx, viewer, case))
+        return replace(view, doc=judged.arranged(hub, tx, view.doc))
+
+
+def summary(hub: Hub, viewer: Viewer, case: str, *, language: str = "", zone: str = "") -> tuple[Summary, str]:
+    """The case for the client to read, and its tag. Raises NotFound as ``read`` does, Refused for an unknown time zone."""
+    with hub.store.read() as tx:
+        view = view_of(hub, load(tx, viewer, case))
+        return judged.told(hub, tx, view.doc, language=language, zone=zone), view.tag
 
 
 def part(view: CaseView, what: str) -> Any:
@@ -125,6 +134,7 @@ def ours(body: Resource, system: str) -> bool:
 
 
 def view_of(hub: Hub, held: Held) -> CaseView:
+    """The case as its resources say; nothing is computed."""
     problems: list[Problem] = []
     doc: Doc = {"id": held.id}
     patient = next((s for s in held.resources if s.type == "Patient"), None)
@@ -291,8 +301,11 @@ def names_of(hub: Hub, wishes: Iterable[Wish]) -> dict[str, Ref]:
     }
 
 
-def fulfilled(hub: Hub, tx: Tx, held: Held, wishes: Sequence[Wish], named: Mapping[str, Ref]) -> Decided:
-    """The writes that fulfil the wishes on the case as it stands. Raises Invalid with every problem of all."""
+def fulfilled(
+    hub: Hub, tx: Tx, held: Held, wishes: Sequence[Wish], named: Mapping[str, Ref], *, moving: bool = False
+) -> Decided:
+    """The writes that fulfil the wishes on the case as it stands. ``moving``: the lifecycle has judged them; else phase and state of
+    the case are not theirs to change. Raises Invalid with every problem of all."""
     problems: list[Problem] = []
     writes: dict[Ref, Write] = {}
     elements: dict[str, dict[str, str]] = {}
@@ -307,8 +320,10 @@ def fulfilled(hub: Hub, tx: Tx, held: Held, wishes: Sequence[Wish], named: Mappi
         named_so = wish.new and wish.doc.get("id") == wish.id
         given = _renamed({name: value for name, value in wish.doc.items() if not (named_so and name == "id")}, named)
         wrong = list(_fixed(given, expected, wish.at))
+        if wish.what == "episode" and not moving:
+            wrong += _moves(given, doc, wish.at)
         wanted = given if stored is None else merge_patch(doc, {name: value for name, value in given.items() if name not in SHOWN})
-        wanted = kinds.filled(kind, wanted)
+        wanted = kinds.filled(kind, wanted if stored is not None else kinds.with_client(kind, wanted, client))
         form = kinds.shape(hub, kind)
         told = {p.path for p in wrong}
         wrong += [p for p in form.problems(wanted, before=doc if stored else None, at=wish.at) if p.path not in told]
@@ -322,6 +337,8 @@ def fulfilled(hub: Hub, tx: Tx, held: Held, wishes: Sequence[Wish], named: Mappi
         if stored is None:
             ref = named[wish.id]
             document = {**wanted, "id": ref.id}
+            if kind.part_of and held.plan is not None:
+                document.setdefault(kind.part_of, [str(held.plan.ref)])
             if "client" in form.schema["properties"]:
                 document["client"] = client
             body, found = _out(hub, kind, document, None, wish.at)
@@ -375,6 +392,22 @@ def _fixed(doc: Any, expected: Mapping[str, Any], at: str = "") -> Iterable[Prob
         for name in (*SHOWN, "client"):
             if name in doc and doc[name] != expected.get(name):
                 yield Problem("this is the hub's to say", f"{at}/{name}", "leave it out", "business-rule")
+
+
+_MOVED = {
+    "phase": "POST /cases/{id}/phase",
+    "state": "POST /cases/{id}/hold, /resume, /close or /reopen",
+    "closed": "POST /cases/{id}/close",
+    "closed_because": "POST /cases/{id}/close",
+    "history": "it is kept by the moves of the case",
+}
+
+
+def _moves(patch: Doc, held: Doc, at: str) -> Iterable[Problem]:
+    """What a case moves by is not patched: a move is judged, and says why."""
+    for name, hint in _MOVED.items():
+        if name in patch and patch[name] != held.get(name):
+            yield Problem("a case is moved, not patched", f"{at}/{name}", hint, "business-rule")
 
 
 def unknown_references(tx: Tx, found: Iterable[tuple[str, str]], client: str | None, told: Iterable[str] = ()) -> list[Problem]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from fhircase.access.viewer import Viewer
 from fhircase.errors import Conflict, Forbidden, Gone, Invalid, NotFound, Problem, Stale
 from fhircase.fhir import checks, equal, index, jsontext, refs, stamp, times
-from fhircase.flows import follow
+from fhircase.flows import follow, guards
 from fhircase.flows.draft import Draft
 from fhircase.flows.hub import Hub
 from fhircase.plans import events, grants, membership, provenance
@@ -92,6 +92,8 @@ def commit(hub: Hub, tx: Tx, change: Change, *, key: str | None = None, correlat
         _authorise(tx, change, draft, now, drafts)
         _expect(write, draft.before)
         draft = _unwiden(tx, change, draft, now, reviews)
+        if hub.maps is not None and change.source.kind not in BY_RULE:
+            guards.moves(hub, draft, now)
         drafts.append(draft)
     if hub.policy.coordinates:
         drafts += follow.team(hub, tx, drafts, now)

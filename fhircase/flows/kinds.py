@@ -60,7 +60,9 @@ class Kind:
     of the plan that refers to it (``activity`` for activity.reference; '' for none); ``system`` that of its business identifier;
     ``mark`` whether a resource of the type is one of these: the first part of the table whose mark fits has it. ``fill`` holds
     words that every entry has (merged into lists), which is what its mark looks for. ``entered`` False: intake and the hub make
-    them, nobody adds one by hand."""
+    them, nobody adds one by hand. ``part_of``: the field in which a new entry names the plan of the case. ``taking_part``: for a
+    type without a field for the client, what the client is among its members or participants unless the document says
+    otherwise."""
 
     mapping: str
     type: str
@@ -69,16 +71,70 @@ class Kind:
     mark: Callable[[Resource], bool] = _any
     fill: Mapping[str, Any] = field(default_factory=dict)
     entered: bool = True
+    part_of: str = ""
+    taking_part: Mapping[str, Any] | None = None
 
+
+_ASSESSMENT = "urn:fhircase:codes:assessment-kind"
+_TOPIC = "urn:fhircase:codes:observation-topic"
+_US_CORE = "http://hl7.org/fhir/us/core/CodeSystem/us-core-category"
+_PLAN_KIND = "urn:fhircase:codes:plan-kind"
+_SERVICES = ("ServiceRequest", "DeviceRequest", "NutritionOrder", "MedicationRequest", "RequestGroup")
 
 KINDS: Mapping[str, Kind] = {
     "goals": Kind("goal", "Goal", "goal", "urn:fhircase:goal"),
     "services": Kind("service", "ServiceRequest", "activity", "urn:fhircase:service"),
     "equipment": Kind("equipment", "DeviceRequest", "activity", "urn:fhircase:equipment"),
-    "needs": Kind("need", "Condition", "addresses", "urn:fhircase:need"),
-    "assessments": Kind("assessment", "Observation", "supportingInfo", "urn:fhircase:assessment"),
+    "nutrition": Kind("nutrition", "NutritionOrder", "activity", "urn:fhircase:nutrition"),
+    "groups": Kind("request-group", "RequestGroup", "activity", "urn:fhircase:request-group"),
     "handovers": Kind("handover", "Task", mark=membership.is_handover, entered=False),
-    "contacts": Kind("contact", "RelatedPerson", entered=False),
+    "loops": Kind("task", "Task", system="urn:fhircase:task", mark=_focus(*_SERVICES)),
+    "tasks": Kind("task", "Task", system="urn:fhircase:task"),
+    "needs": Kind("need", "Condition", "addresses", "urn:fhircase:need"),
+    "strengths": Kind(
+        "strength", "Observation", "supportingInfo", "urn:fhircase:strength", _coded("category", _ASSESSMENT, "strength"),
+        {"kinds": ("strength",)},
+    ),
+    "preferences": Kind(
+        "preference", "Observation", "supportingInfo", "urn:fhircase:preference",
+        _coded("category", _US_CORE, "care-experience-preference", "treatment-intervention-preference"),
+    ),
+    "stability": Kind(
+        "stability", "Observation", "supportingInfo", "urn:fhircase:stability", _coded("category", _ASSESSMENT, "stability"),
+        {"kinds": ("stability",)},
+    ),
+    "outcomes": Kind(
+        "outcome", "Observation", "supportingInfo", "urn:fhircase:outcome", _coded("category", _ASSESSMENT, "outcome"),
+        {"kinds": ("outcome",)},
+    ),
+    "family_links": Kind(
+        "family-link", "Observation", "supportingInfo", "urn:fhircase:family-link", _coded("code", _TOPIC, "family-link"),
+        {"kinds": ("family-link",)},
+    ),
+    "assessments": Kind("assessment", "Observation", "supportingInfo", "urn:fhircase:assessment"),
+    "questionnaires": Kind("questionnaire", "QuestionnaireResponse", "supportingInfo", "urn:fhircase:questionnaire"),
+    "family_history": Kind("family-history", "FamilyMemberHistory", "", "urn:fhircase:family-history"),
+    "medications": Kind("medication", "MedicationRequest", "activity", "urn:fhircase:medication"),
+    "medication_use": Kind("medication-use", "MedicationStatement", "", "urn:fhircase:medication-use"),
+    "allergies": Kind("allergy", "AllergyIntolerance", "", "urn:fhircase:allergy"),
+    "crisis_plans": Kind(
+        "crisis-plan", "CarePlan", "", "urn:fhircase:crisis-plan", _coded("category", _PLAN_KIND, "crisis"), {"kinds": ("crisis",)},
+        part_of="part_of",
+    ),
+    "other_plans": Kind("plan", "CarePlan", entered=False),
+    "contacts": Kind("contact", "RelatedPerson", "", "urn:fhircase:contact"),
+    "households": Kind("member-of-household", "Group", "", "urn:fhircase:member-of-household", taking_part={}),
+    "consents": Kind("consent", "Consent", "", "urn:fhircase:consent"),
+    "coverages": Kind("coverage", "Coverage", "", "urn:fhircase:coverage"),
+    "appointments": Kind("appointment", "Appointment", "", "urn:fhircase:appointment", taking_part={"answer": "needs-action"}),
+    "communications": Kind("communication", "Communication", "", "urn:fhircase:communication"),
+    "planned_contacts": Kind("planned-contact", "CommunicationRequest", "", "urn:fhircase:planned-contact"),
+    "flags": Kind("flag", "Flag", "", "urn:fhircase:flag"),
+    "risks": Kind("risk", "RiskAssessment", "supportingInfo", "urn:fhircase:risk"),
+    "procedures": Kind("procedure", "Procedure", "", "urn:fhircase:procedure"),
+    "issues": Kind("issue", "DetectedIssue", "", "urn:fhircase:issue"),
+    "reports": Kind("measure-report", "MeasureReport", "", "urn:fhircase:measure-report"),
+    "documents": Kind("document", "DocumentReference", "supportingInfo", "urn:fhircase:document"),
     "visits": Kind("visit", "Encounter", entered=False),
 }
 """Lists, in the order in which they are shown. Of several with one type, the marked ones stand first."""
@@ -132,6 +188,17 @@ def filled(kind: Kind, doc: Doc) -> Doc:
         else:
             made[name] = value
     return made
+
+
+def with_client(kind: Kind, doc: Doc, client: str) -> Doc:
+    """A new entry with the client among those who take part, for a type that has no other field for them."""
+    if kind.taking_part is None:
+        return doc
+    name = "participants" if kind.type == "Appointment" else "members"
+    held = doc.get(name, [])
+    if not isinstance(held, list) or any(isinstance(one, dict) and one.get("person") == client for one in held):
+        return doc
+    return {**doc, name: [{"person": client, **kind.taking_part}, *held]}
 
 
 def shape(hub: Hub, kind: Kind) -> schema.Shape:

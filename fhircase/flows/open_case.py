@@ -163,7 +163,8 @@ def _standing(tx: Tx, episodes: Sequence[Stored], another: bool, now: int) -> op
         if body.get("status") in ("cancelled", "entered-in-error"):
             continue
         end = (body.get("period") or {}).get("end")
-        plan = next((s.id for s in tx.plans.of_case(stored.id, ["CarePlan"]) if s.creator == HUB), None)
+        plans = (s for s in tx.plans.of_case(stored.id, ["CarePlan"]) if s.creator == HUB)
+        plan = next((s.id for s in plans if cases.ours(s.body, opening.PLAN)), None)
         ended.append((times.ms_of(end) if end else stored.updated, plan))
     last = max(ended, key=lambda one: one[0])[1] if ended else None
     return opening.Standing("new", replaces=last)

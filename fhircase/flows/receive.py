@@ -26,7 +26,8 @@ from fhircase.sync.dialect import Dialect
 
 FIRST = "1970-01-01T00:00:00Z"
 ORDER = (
-    "Condition", "RelatedPerson", "EpisodeOfCare", "Observation", "CareTeam", "Goal", "ServiceRequest", "DeviceRequest", "CarePlan", "Task",
+    "Condition", "RelatedPerson", "EpisodeOfCare", "Coverage", "Consent", "Observation", "CareTeam", "Goal", "ServiceRequest",
+    "DeviceRequest", "MedicationRequest", "NutritionOrder", "RequestGroup", "CarePlan", "Task",
 )  # fmt: skip
 """Types in the order in which they are taken, so that most references find their target already here."""
 
@@ -284,10 +285,12 @@ class _Poll:
 
     def _client(self, resource: Resource) -> str | None:
         """The linked client that it is about, None if there is none: other people's data is not taken."""
-        for name in ("subject", "patient", "for", "beneficiary"):
-            value = resource.get(name)
-            text = value.get("reference") if isinstance(value, dict) else None
-            found = refs.literal(text, self.base_url)
+        named = [resource.get(name) for name in ("subject", "patient", "for", "beneficiary")]
+        if resource.get("resourceType") == "Appointment":
+            taking_part = resource.get("participant")
+            named += [one.get("actor") for one in taking_part if isinstance(one, dict)] if isinstance(taking_part, list) else []
+        for value in named:
+            found = refs.literal(value.get("reference") if isinstance(value, dict) else None, self.base_url)
             if found is not None and not found.base and found.type == "Patient" and found.id in self.clients:
                 return self.clients[found.id]
         return None

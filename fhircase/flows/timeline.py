@@ -16,13 +16,6 @@ from fhircase.ports import Stored, Tx, Viewer
 
 Doc = dict[str, Any]
 
-_OF_TYPE: Mapping[str, tuple[str, str]] = {
-    "Patient": ("client", "client"),
-    **{kind.type: (name, kind.mapping) for name, kind in (*kinds.SINGLES.items(), *kinds.KINDS.items())},
-}
-"""FHIR type → (name in the case, mapping)."""
-
-
 def timeline(hub: Hub, viewer: Viewer, case: str, *, count: int = 50, cursor: str | None = None) -> tuple[list[Doc], str | None]:
     """Entries oldest first, and the next cursor. Raises NotFound as ``cases.read`` does, Malformed for a cursor of nobody."""
     if cursor is not None and not (cursor.isascii() and cursor.isdigit() and len(cursor) < 19):
@@ -30,13 +23,16 @@ def timeline(hub: Hub, viewer: Viewer, case: str, *, count: int = 50, cursor: st
     with hub.store.read() as tx:
         held = cases.load(tx, viewer, case)
         shown = {stored.ref for stored in held.resources}
+        singles = {Ref("Patient", held.client): "client", held.episode.ref: "episode"}
+        singles |= {stored.ref: name for name, stored in (("plan", held.plan), ("team", held.team)) if stored is not None}
         found = [(p, p.body) for p in _provenances(tx, viewer, held.client, shown) if cursor is None or p.seq > int(cursor)]
         found.sort(key=lambda one: (one[0].seq, one[0].id))
         made: list[Doc] = []
         last = 0
         told: set[tuple[Ref, int]] = set()
         for stored, body in found:
-            changes = [c for ref, version in _targets(body) if (c := _change(hub, tx, viewer, case, shown, told, ref, version, body))]
+            made_of = [_change(hub, tx, viewer, case, shown, singles, told, ref, version, body) for ref, version in _targets(body)]
+            changes = [change for change in made_of if change]
             if not changes:
                 continue
             if len(made) == count:
@@ -63,7 +59,16 @@ def _targets(body: Resource) -> list[tuple[Ref, int]]:
 
 
 def _change(
-    hub: Hub, tx: Tx, viewer: Viewer, case: str, shown: set[Ref], told: set[tuple[Ref, int]], ref: Ref, version: int, provenance: Resource
+    hub: Hub,
+    tx: Tx,
+    viewer: Viewer,
+    case: str,
+    shown: set[Ref],
+    singles: Mapping[Ref, str],
+    told: set[tuple[Ref, int]],
+    ref: Ref,
+    version: int,
+    provenance: Resource,
 ) -> Doc | None:
     """One version, if it belongs to the case and the viewer may see it."""
     if (ref, version) in told:
@@ -73,7 +78,7 @@ def _change(
         return None
     told.add((ref, version))
     before = tx.plans.vread(viewer, ref, version - 1) if version > 1 else None
-    name, mapping = _OF_TYPE.get(ref.type, (ref.type, ""))
+    name, mapping = _part(ref, after if not after.deleted else before, singles)
     done = "deleted" if after.deleted else "created" if before is None or before.deleted else "changed"
     made: Doc = {"what": name, "id": ref.id, "reference": str(ref), "version": version, "done": done}
     if mapping:
@@ -82,6 +87,15 @@ def _change(
     if origins:
         made["origins"] = origins
     return made
+
+
+def _part(ref: Ref, stored: Stored | None, singles: Mapping[Ref, str]) -> tuple[str, str]:
+    """The part of the case that it is, and its mapping ('' for what the case view does not show)."""
+    single = singles.get(ref)
+    if single is not None:
+        return single, kinds.SINGLES[single].mapping if single in kinds.SINGLES else single
+    what = kinds.of(stored.body) if stored is not None else None
+    return (what, kinds.KINDS[what].mapping) if what is not None else (ref.type, "")
 
 
 def _fields(hub: Hub, mapping: str, before: Stored | None, after: Stored) -> list[Doc]:

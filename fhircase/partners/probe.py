@@ -445,6 +445,61 @@ _SAMPLES: Mapping[str, Callable[[str], Resource]] = {
         "status": "in-progress",
         "subject": {"reference": patient},
     },
+    "RiskAssessment": lambda patient: {"resourceType": "RiskAssessment", "status": "preliminary", "subject": {"reference": patient}},
+    "FamilyMemberHistory": lambda patient: {
+        "resourceType": "FamilyMemberHistory",
+        "status": "partial",
+        "patient": {"reference": patient},
+        "relationship": _concept("Connection test"),
+    },
+    "AllergyIntolerance": lambda patient: {
+        "resourceType": "AllergyIntolerance",
+        "clinicalStatus": {
+            "coding": [{"system": "http://terminology.hl7.org/CodeSystem/allergyintolerance-clinical", "code": "inactive"}]
+        },
+        "code": _concept("Connection test"),
+        "patient": {"reference": patient},
+    },
+    "MedicationRequest": lambda patient: {
+        "resourceType": "MedicationRequest",
+        "status": "draft",
+        "intent": "proposal",
+        "medicationCodeableConcept": _concept("Connection test"),
+        "subject": {"reference": patient},
+    },
+    "MedicationStatement": lambda patient: {
+        "resourceType": "MedicationStatement",
+        "status": "unknown",
+        "medicationCodeableConcept": _concept("Connection test"),
+        "subject": {"reference": patient},
+    },
+    "Procedure": lambda patient: {"resourceType": "Procedure", "status": "unknown", "subject": {"reference": patient}},
+    "Coverage": lambda patient: {
+        "resourceType": "Coverage",
+        "status": "draft",
+        "beneficiary": {"reference": patient},
+        "payor": [{"reference": patient}],
+    },
+    "Appointment": lambda patient: {
+        "resourceType": "Appointment",
+        "status": "proposed",
+        "participant": [{"actor": {"reference": patient}, "status": "needs-action"}],
+    },
+    "Communication": lambda patient: {"resourceType": "Communication", "status": "unknown", "subject": {"reference": patient}},
+    "CommunicationRequest": lambda patient: {"resourceType": "CommunicationRequest", "status": "draft", "subject": {"reference": patient}},
+    "DetectedIssue": lambda patient: {"resourceType": "DetectedIssue", "status": "preliminary", "patient": {"reference": patient}},
+    "DocumentReference": lambda patient: {
+        "resourceType": "DocumentReference",
+        "status": "superseded",
+        "subject": {"reference": patient},
+        "content": [{"attachment": {"title": "Connection test"}}],
+    },
+    "RequestGroup": lambda patient: {
+        "resourceType": "RequestGroup",
+        "status": "draft",
+        "intent": "proposal",
+        "subject": {"reference": patient},
+    },
 }
 """The least that each type asks for, so that a strict server takes it."""
 

@@ -10,8 +10,10 @@ HUB = "hub"
 
 PLAN_TYPES = (
     "CarePlan", "CareTeam", "Goal", "ServiceRequest", "Task", "Condition", "Observation", "EpisodeOfCare",
-    "DeviceRequest", "NutritionOrder", "Consent", "Flag", "RelatedPerson", "QuestionnaireResponse",
-)
+    "DeviceRequest", "NutritionOrder", "RequestGroup", "Consent", "Flag", "RelatedPerson", "QuestionnaireResponse", "RiskAssessment",
+    "FamilyMemberHistory", "AllergyIntolerance", "MedicationRequest", "MedicationStatement", "Procedure", "Coverage", "Appointment",
+    "Communication", "CommunicationRequest", "DetectedIssue", "DocumentReference", "Group", "MeasureReport",
+)  # fmt: skip
 CREATE_ONLY = ("Patient", "Encounter", "Organization", "Practitioner", "PractitionerRole", "Location", "HealthcareService")
 DIRECTORY_TYPES = ("Organization", "Practitioner", "PractitionerRole", "Location", "HealthcareService")
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from flask import Blueprint, Response, current_app, g, request
 
 from fhircase.access.principal import Principal
+from fhircase.case.closing import Closing
 from fhircase.errors import Invalid, Malformed, Problem, WrongMediaType
 from fhircase.fhir import jsontext
 from fhircase.flows import activate as activation
-from fhircase.flows import case_list, cases, correct, kinds, open_case, timeline
+from fhircase.flows import case_list, cases, correct, kinds, move_case, open_case, timeline
 from fhircase.flows.hub import Hub
 from fhircase.mapping import schema
+from fhircase.plans.change import Agent
+from fhircase.ports import Viewer
 
 bp = Blueprint("cases", __name__, url_prefix="/cases")
 
@@ -128,6 +132,73 @@ def read_timeline(case: str) -> Response:
     hub = _hub()
     items, following = timeline.timeline(hub, _who().viewer(hub.now()), case, count=_count(asked), cursor=asked.get("next"))
     return Response(jsontext.dumps({"items": items, "next": following}), content_type="application/json")
+
+
+Who = tuple[Hub, Agent, Viewer, str]
+Run = Callable[[Who, dict[str, Any], dict[str, Any]], move_case.Result]
+
+
+@bp.post("/<case>/phase")
+def move_phase(case: str) -> Response:
+    """Move the case to its next phase: ``{"to": "assessment", "because": "…"}``; what stands in the way is told."""
+    return _move(case, move_case.PHASE, lambda who, doc, told: move_case.phase(*who, doc["to"], doc["because"], **told))
+
+
+@bp.post("/<case>/hold")
+def hold(case: str) -> Response:
+    """Let the work rest: ``{"because"}``; the phase stays."""
+    return _move(case, move_case.REST, lambda who, doc, told: move_case.hold(*who, doc["because"], **told))
+
+
+@bp.post("/<case>/resume")
+def resume(case: str) -> Response:
+    """Let the work go on: ``{"because"}``."""
+    return _move(case, move_case.REST, lambda who, doc, told: move_case.resume(*who, doc["because"], **told))
+
+
+@bp.post("/<case>/close")
+def close(case: str) -> Response:
+    """Close the case: ``{"reason", "outcome", "destination", "because"}``; a client who withdraws can always close."""
+
+    def run(who: Who, doc: dict[str, Any], told: dict[str, Any]) -> move_case.Result:
+        closing = Closing(doc["reason"], doc.get("outcome", ""), doc.get("destination", ""), doc.get("goes_on_with", ""))
+        return move_case.close(*who, closing, doc.get("because", ""), **told)
+
+    return _move(case, move_case.CLOSE, run)
+
+
+@bp.post("/<case>/reopen")
+def reopen(case: str) -> Response:
+    """Open a closed case again, within the days of return: ``{"because"}``."""
+    return _move(case, move_case.REST, lambda who, doc, told: move_case.reopen(*who, doc["because"], **told))
+
+
+def _move(case: str, shape: schema.Shape, run: Run) -> Response:
+    _who().require("update", "EpisodeOfCare")
+    document = _document()
+    problems = shape.problems(document)
+    if problems:
+        raise Invalid(problems)
+    hub = _hub()
+    moved = run((hub, _who().agent(), _who().viewer(hub.now()), case), document, _told())
+    return _answer(moved.view, open=[{"path": p.path, "problem": p.what, "hint": p.hint} for p in moved.open])
+
+
+@bp.get("/<case>/summary")
+def summary(case: str) -> Response:
+    """The case for the client to read, in plain words and the client's language (``language``, ``zone``); text/plain or JSON by Accept."""
+    _who().require("read", "EpisodeOfCare")
+    asked = _query("language", "zone")
+    told, tag = cases.summary(_hub(), _who().viewer(_hub().now()), case, language=asked.get("language", ""), zone=asked.get("zone", ""))
+    if request.accept_mimetypes.best_match(("application/json", "text/plain"), "application/json") == "text/plain":
+        response = Response(told.text, content_type="text/plain; charset=utf-8")
+    else:
+        sections = [{"title": section.title, "lines": list(section.lines)} for section in told.sections]
+        made = {"language": told.language, "wanted": list(told.wanted), "title": told.title, "sections": sections, "text": told.text}
+        response = Response(jsontext.dumps(made), content_type="application/json")
+    response.headers["Content-Language"] = told.language
+    response.headers["ETag"] = f'W/"{tag}-{told.language}"'
+    return response
 
 
 @bp.post("/<case>/activate")

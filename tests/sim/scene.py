@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from fhircase.flows import commit, deliver, receive
+from fhircase.flows import commit, deliver, follow, receive
 from fhircase.flows.hub import Hub, Policy
 from fhircase.plans.change import Agent, Change, Ref, Resource, Review, Source, Write
 from fhircase.plans.partner import DIRECTORY_TYPES, HUB, Partner
@@ -60,7 +60,7 @@ class Scene:
             },
             {
                 "resourceType": "CareTeam", "id": f"{TEAM}-{case}", "status": "active", "subject": {"reference": f"Patient/{client}"},
-                "identifier": [{"system": commit.TEAM_SYSTEM, "value": case}],
+                "identifier": [{"system": follow.TEAM_SYSTEM, "value": case}],
                 "participant": [
                     {"member": {"reference": f"Organization/org-{name}"}, "period": {"start": "2026-01-01"}} for name in servers
                 ],

@@ -33,6 +33,8 @@ ROUTES = {"01": "home", "06": "home-with-services", "62": "rehab", "03": "snf", 
 
 
 class Codes:
+    groups = ()
+
     def forward(self, code: str, system: str | None = None) -> str | None:
         return ROUTES.get(code)
 
