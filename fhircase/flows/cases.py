@@ -460,12 +460,14 @@ def link(plan: Resource, element: str, reference: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """``elements``: FHIR type → JSON pointer → FHIR element, so that what breaks a check of FHIR is told by the field."""
+    """``elements``: FHIR type → JSON pointer → FHIR element, so that what breaks a check of FHIR is told by the field.
+    ``informant``: who decided it, when that is not who writes it down."""
 
     writes: Sequence[Write]
     activity: str
     elements: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     reason: str = "case management"
+    informant: str | None = None
 
 
 def person(agent: Agent) -> None:
@@ -499,7 +501,7 @@ def attempt(
             held = load(tx, viewer, case)
             fresh(held, if_match)
             decided = decide(tx, held)
-        made = Change(tuple(decided.writes), agent, Source("case"), decided.reason, activity=decided.activity)
+        made = Change(tuple(decided.writes), agent, Source("case"), decided.reason, activity=decided.activity, informant=decided.informant)
         made = checked(made, decided.elements)
         try:
             with hub.store.write() as tx:

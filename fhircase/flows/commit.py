@@ -503,6 +503,7 @@ def _provenance(hub: Hub, change: Change, changed: Sequence[Draft], partners: Se
         activity=change.activity,
         recorded=times.instant(place.at),
         origins=[(d.write.ref, origin) for d in changed for origin in d.write.origins],
+        informant=change.informant,
     )
     clients = {d.client for d in changed if d.client}
     cases = {d.case for d in changed if d.case}

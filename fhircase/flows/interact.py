@@ -32,7 +32,7 @@ from fhircase.fhir import patch as patching
 from fhircase.fhir import search as grammar
 from fhircase.fhir.bundles import Entry
 from fhircase.fhir.query import Query
-from fhircase.flows import commit
+from fhircase.flows import commit, published
 from fhircase.flows.hub import Hub
 from fhircase.intake import identities
 from fhircase.plans.change import Change, Ref, Resource, Review, Source, Write
@@ -82,7 +82,10 @@ class Answer:
 
 
 def read(hub: Hub, caller: Caller, ref: Ref) -> Stored:
-    """Raises NotFound (absent and foreign alike), Gone, Forbidden."""
+    """Raises NotFound (absent and foreign alike), Gone, Forbidden. What the hub publishes of its own words is everybody's."""
+    ours = published.read(hub, ref)
+    if ours is not None:
+        return ours
     caller.who.require("read", ref.type)
     with hub.store.read() as tx:
         return _seen(tx, caller.who.viewer(hub.now()), ref)
@@ -90,6 +93,9 @@ def read(hub: Hub, caller: Caller, ref: Ref) -> Stored:
 
 def vread(hub: Hub, caller: Caller, ref: Ref, version: int) -> Stored:
     """Raises NotFound, Gone, Forbidden."""
+    ours = published.read(hub, ref, version)
+    if ours is not None:
+        return ours
     caller.who.require("vread", ref.type)
     with hub.store.read() as tx:
         stored = tx.plans.vread(caller.who.viewer(hub.now()), ref, version)
@@ -102,10 +108,27 @@ def vread(hub: Hub, caller: Caller, ref: Ref, version: int) -> Stored:
 
 def search(hub: Hub, caller: Caller, type: str, pairs: Pairs, *, strict: bool = True) -> tuple[Query, Page]:
     """``strict``: an unknown parameter is refused, else it is left out and named in ``Query.ignored``."""
-    caller.who.require("search-type", type)
+    if type not in published.TYPES:
+        caller.who.require("search-type", type)
     query = grammar.parse(type, pairs, strict=strict, base_url=fhir_base(hub))
+    since = published.place(query)
+    if since is not None:
+        return query, _with_published(hub, caller, query, since)
+    caller.who.require("search-type", type)
     with hub.store.read() as tx:
         return query, _search(tx, caller, query, hub.now())
+
+
+def _with_published(hub: Hub, caller: Caller, query: Query, since: int) -> Page:
+    """The hub's own first, then those that clients stored, which take a scope."""
+    ours = published.found(hub, query)
+    theirs = Page((), total=0 if query.total or query.count <= 0 else None)
+    if caller.who.may("search-type", query.type):
+        asked = published.stored_part(query, len(ours) - since)
+        if asked is not None:
+            with hub.store.read() as tx:
+                theirs = _search(tx, caller, asked, hub.now())
+    return published.page(query, ours, since, theirs)
 
 
 def history(

@@ -28,11 +28,14 @@ def today(hub: Hub) -> date:
 def with_decisions(doc: Doc) -> Doc:
     """The document as the rules read it: the decisions that stand on services and equipment, in one list."""
     made = [
-        {"on": f"{type_}/{one['id']}", **one["decision"]}
+        {
+            "on": f"{type_}/{one['id']}", "decided": one["decided"], "by": one.get("decided_by", ""), "at": one.get("decided_at", ""),
+            "reason": one.get("decided_because", ""),
+        }
         for name, type_ in _DECIDED.items()
         for one in doc.get(name, ())
-        if isinstance(one.get("decision"), Mapping)
-    ]
+        if "decided" in one
+    ]  # fmt: skip
     return {**doc, "decisions": made}
 
 

@@ -129,7 +129,8 @@ REVIEW_KINDS: Mapping[str, str] = {
 @dataclass(frozen=True, slots=True)
 class Change:
     """Writes that stand or fall together. ``at``: when we learnt of it is set by commit, not here.
-    ``from_partner``: the partner whose own state this is (its lane is not told what it just said)."""
+    ``from_partner``: the partner whose own state this is (its lane is not told what it just said). ``informant``: the client or
+    guardian (a reference) who decided what the agent wrote down."""
 
     writes: tuple[Write, ...]
     agent: Agent
@@ -140,6 +141,7 @@ class Change:
     grants: tuple[Grant, ...] = ()
     warnings: tuple[Problem, ...] = ()
     activity: str = ""
+    informant: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

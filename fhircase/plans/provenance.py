@@ -27,21 +27,26 @@ def of(
     activity: str,
     recorded: str,
     origins: Sequence[tuple[Ref, Origin]],
+    informant: str | None = None,
 ) -> Resource:
     """A Provenance for one commit. ``targets`` are (reference, version, CREATE|UPDATE|DELETE); ``organization`` the id of
-    the agent's Organization, ``recorded`` an instant, ``activity`` words of our own, if any."""
+    the agent's Organization, ``recorded`` an instant, ``activity`` words of our own, if any; ``informant`` the client or guardian
+    who decided it."""
     who: dict[str, Any] = {"reference": f"Organization/{organization}"} if organization else {"display": agent.partner}
     author: dict[str, Any] = {"type": _concept(AGENT_TYPE, "author"), "who": who}
     if agent.user:
         person = {"reference": agent.user} if agent.user.startswith("Practitioner/") else {"display": agent.user}
         author = {"type": _concept(AGENT_TYPE, "author"), "who": person, "onBehalfOf": who}
+    agents = [author]
+    if informant:
+        agents.append({"type": _concept(AGENT_TYPE, "informant"), "who": {"reference": informant}})
     operations = {operation for _, _, operation in targets}
     body: Resource = {
         "resourceType": "Provenance",
         "target": [{"reference": f"{ref}/_history/{version}"} for ref, version, _ in targets],
         "recorded": recorded,
         "activity": {"coding": _concept(ACTIVITY, operations.pop() if len(operations) == 1 else "UPDATE")["coding"]},
-        "agent": [author],
+        "agent": agents,
     }
     if source.at and "T" in source.at:
         body["occurredDateTime"] = source.at

@@ -12,7 +12,7 @@ from fhircase.case.closing import Closing
 from fhircase.errors import Invalid, Malformed, Problem, WrongMediaType
 from fhircase.fhir import jsontext
 from fhircase.flows import activate as activation
-from fhircase.flows import case_list, cases, correct, kinds, move_case, open_case, timeline
+from fhircase.flows import case_list, cases, correct, decide, kinds, move_case, open_case, timeline
 from fhircase.flows.hub import Hub
 from fhircase.mapping import schema
 from fhircase.plans.change import Agent
@@ -182,6 +182,18 @@ def _move(case: str, shape: schema.Shape, run: Run) -> Response:
     hub = _hub()
     moved = run((hub, _who().agent(), _who().viewer(hub.now()), case), document, _told())
     return _answer(moved.view, open=[{"path": p.path, "problem": p.what, "hint": p.hint} for p in moved.open])
+
+
+@bp.post("/<case>/decisions")
+def keep_decision(case: str) -> Response:
+    """Keep the client's decision: ``{"on": "ServiceRequest/…", "decided": "accepted" | "declined", "by": "Patient/…", "reason"}``."""
+    _who().require("update", "CarePlan")
+    document = _document()
+    problems = decide.SHAPE.problems(document)
+    if problems:
+        raise Invalid(problems)
+    hub = _hub()
+    return _answer(decide.decide(hub, _who().agent(), _who().viewer(hub.now()), case, document, **_told()))
 
 
 @bp.get("/<case>/summary")

@@ -769,3 +769,54 @@ def test_the_work_rests_and_goes_on_in_the_phase_where_it_rested(scene: Scene) -
     again = body(move(scene, "resume"))
     assert (again["episode"]["state"], again["plan"]["state"]) == ("active", "active")
     assert [one["state"] for one in again["episode"]["history"]][-2:] == ["active", "onhold"]
+
+
+# ------------------------------------------------------------------------------------------------ decisions
+
+
+def attention(scene: Scene, rule: str) -> list[str]:
+    return [point["about"] for point in scene.case()["attention"] if point["rule"] == rule]
+
+
+def test_an_order_without_the_clients_decision_is_told_until_the_client_decides(scene: Scene) -> None:
+    service = scene.add("services", HOME_HEALTH)
+    assert f"ServiceRequest/{service}" in attention(scene, "order-without-decision")
+    decision = {"on": f"ServiceRequest/{service}", "decided": "accepted", "by": f"Patient/{scene.client}", "reason": "I want that"}
+    answer = scene.manager.post(f"{scene.path}/decisions", decision)
+    assert answer.status_code == 200, answer.data
+    assert f"ServiceRequest/{service}" not in attention(scene, "order-without-decision")
+    entry = scene.entry("services", service)
+    assert (entry["decided"], entry["decided_by"], entry["decided_because"]) == ("accepted", f"Patient/{scene.client}", "I want that")
+    provenances = body(scene.manager.get(f"/fhir/Provenance?target=ServiceRequest/{service}"))["entry"]
+    assert any(
+        agent["who"] == {"reference": f"Patient/{scene.client}"} and agent["type"]["coding"][0]["code"] == "informant"
+        for one in provenances for agent in one["resource"]["agent"]
+    )  # fmt: skip
+
+
+def test_a_refusal_is_kept_and_raises_nothing(scene: Scene) -> None:
+    service = scene.add("services", {**HOME_HEALTH, "state": "draft", "intent": "proposal"})
+    goal = scene.add("goals", {**GOAL, "lifecycle": "proposed"})
+    for on in (f"ServiceRequest/{service}", f"Goal/{goal}"):
+        decision = {"on": on, "decided": "declined", "by": f"Patient/{scene.client}", "reason": "My sister helps"}
+        assert scene.manager.post(f"{scene.path}/decisions", decision).status_code == 200
+    assert (scene.entry("services", service)["state"], scene.entry("goals", goal)["lifecycle"]) == ("revoked", "rejected")
+    assert scene.entry("goals", goal)["rejected_because"] == "My sister helps"
+    about = [point["about"] for point in scene.case()["attention"]]
+    assert f"ServiceRequest/{service}" not in about and f"Goal/{goal}" not in about
+
+
+def test_only_the_client_and_a_guardian_who_is_valid_that_day_decide(scene: Scene) -> None:
+    service = scene.add("services", HOME_HEALTH)
+    daughter = scene.add("contacts", {"relationship": "daughter", "names": [{"family": "Okafor", "given": ["Ada"]}]})
+    ended = {"since": "2026-01-01", "until": "2026-06-30"}
+    guardian = scene.add("contacts", {"relationship": "guardian", "names": [{"family": "Lind"}], **ended})
+    told = {"on": f"ServiceRequest/{service}", "decided": "accepted"}
+    for who, day, status in (
+        (daughter, "2026-11-22", 422), (guardian, "2026-11-22", 422), (guardian, "2026-05-01", 200), ("nobody", "2026-11-22", 422),
+    ):  # fmt: skip
+        answer = scene.manager.post(f"{scene.path}/decisions", {**told, "by": f"RelatedPerson/{who}", "at": f"{day}T10:00:00Z"})
+        assert answer.status_code == status, (who, day, answer.data)
+        assert status == 200 or paths(answer) == ["/by"]
+    nothing = {**told, "by": f"Patient/{scene.client}", "on": "ServiceRequest/x"}
+    assert paths(scene.manager.post(f"{scene.path}/decisions", nothing)) == ["/on"]
