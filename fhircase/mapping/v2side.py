@@ -49,14 +49,13 @@ class Seg:
     __slots__ = ("segment", "name", "fields", "_reps", "_delimiter", "_run")
 
     def __init__(self, segment: Segment, run: Run) -> None:
-        delimiters = run.message.delimiters
         self.segment = segment
         self.name = segment.name
-        self.fields = segment.raw.split(delimiters.field)
+        self.fields = segment.raw.split(run.field)
         if self.name == "MSH":
-            self.fields.insert(1, delimiters.field)
+            self.fields.insert(1, run.field)
         self._reps: dict[int, list[Rep]] = {}
-        self._delimiter = delimiters.repetition
+        self._delimiter = run.repetition
         self._run = run
 
     def __str__(self) -> str:
@@ -83,15 +82,14 @@ class Rep:
     __slots__ = ("raw", "parts", "sub", "slow", "segment", "field", "number")
 
     def __init__(self, raw: str, run: Run, segment: Seg, field: int, number: int) -> None:
-        delimiters = run.message.delimiters
         self.raw = raw
-        self.parts = raw.split(delimiters.component) if delimiters.component else [raw]
-        self.sub = delimiters.sub or "\0"
+        self.parts = raw.split(run.component) if run.component else [raw]
+        self.sub = run.sub
         self.segment = segment
         self.field = field
         self.number = number
         self.slow: Repetition | None = None
-        if '""' in raw or (delimiters.escape and delimiters.escape in raw):
+        if run.escape in raw or '""' in raw:
             wanted = number if number > 1 else None
             self.slow = next((one for one in segment.segment.repetitions(field) if one.place.repetition == wanted), None)
 
@@ -141,7 +139,10 @@ def _special(delimiters: Delimiters) -> Callable[[str], object]:
 class Run:
     """One reading of one message."""
 
-    __slots__ = ("message", "zone", "authorities", "problems", "log", "special", "_told", "_segments", "_moments")
+    __slots__ = (
+        "message", "zone", "authorities", "problems", "log", "special", "field", "component", "repetition", "escape", "sub",
+        "_told", "_segments", "_moments",
+    )  # fmt: skip
 
     def __init__(self, message: Message, zone: str | None, authorities: Authorities) -> None:
         self.message = message
@@ -152,13 +153,20 @@ class Run:
         self._told: set[tuple[str, str]] = set()
         self._segments: dict[str, list[Seg]] = {}
         self._moments: dict[str, Moment | None] = {}
-        self.special = _special(message.delimiters)
+        delimiters = message.delimiters
+        self.special = _special(delimiters)
+        self.field, self.component, self.repetition = delimiters.field, delimiters.component, delimiters.repetition
+        # NUL stands in no message: it divides nothing where the sender declared none.
+        self.escape, self.sub = delimiters.escape or "\0", delimiters.sub or "\0"
 
     def segments(self, name: str) -> list[Seg]:
         found = self._segments.get(name)
         if found is None:
             whole = self.message.segments(name)
-            if whole and name in _MOVABLE:
+            if not whole:
+                found = self._segments[name] = []
+                return found
+            if name in _MOVABLE:
                 whole = self._of_the_visit(name)
             found = self._segments[name] = [Seg(one, self) for one in whole]
         return found
@@ -300,11 +308,12 @@ def _authority(source: Source, run: Run, rep: Rep) -> str | None:
     number = source.component or 1
     if source.datatype == "CX" and number == 4:
         return run.authorities.of(rep)  # type: ignore[arg-type]
+    namespace = rep.get(number)
     if source.datatype == "EI":  # its authority is spread over components 2 to 4
-        names = (rep.get(number), rep.get(number + 1), rep.get(number + 2))
+        universal, kind = rep.get(number + 1), rep.get(number + 2)
     else:
-        names = (rep.get(number), rep.get(number, 2), rep.get(number, 3))
-    return run.authorities.system(*(name or None for name in names)) if names[0] or names[1] else None
+        universal, kind = rep.get(number, 2), rep.get(number, 3)
+    return run.authorities.system(namespace or None, universal or None, kind or None) if namespace or universal else None
 
 
 #: Fields of type XPN among those that name a person (HL7 v2.8).
@@ -315,7 +324,7 @@ def _name(source: Source, run: Run, rep: Rep) -> str | None:
     """A person's name to show: XPN, or XCN where the number comes first."""
     plain = source.datatype == "XPN" or (source.segment, source.field) in _XPN
     family, given, middle, suffix, prefix = (1, 2, 3, 4, 5) if plain else (2, 3, 4, 5, 6)
-    text = " ".join(part for n in (prefix, given, middle, family) if (part := rep.get(n)))
+    text = " ".join([part for n in (prefix, given, middle, family) if (part := rep.get(n))])
     after = rep.get(suffix)
     return (f"{text}, {after}" if text and after else text) or None
 
@@ -392,7 +401,7 @@ def _value(line: Line) -> Reader:
     ways: list[tuple[Any, ...]] = []
     for source, kind in zip(line.sources, kinds):
         if isinstance(source, dict):
-            ways.append((source, None, 0, 0, "", "", None))
+            ways.append((_Fixed(source), None, 0, 0, "", "", None))
         else:
             ways.append((source, _finder(source), source.component or 1, source.sub or 1, _part(source), kind, _COMPOSITE.get(kind)))
     codes, keeps = line.codes, line.keeps_text
@@ -401,18 +410,13 @@ def _value(line: Line) -> Reader:
     pick = _picker(line)
     if pick is not None:
         ways = [(source, pick(source) if find is not None else None, *rest) for source, find, *rest in ways]
-    alone = _alone(line, ways, look) if len(ways) == 1 else None
 
     def read(run: Run, segment: Seg | None, rep: Rep | None, of: Source | None, above: Spot | None, name: str) -> Any:
-        if alone is not None:
-            value = alone(run, segment, rep, of, above, name)
-            if value is not _UNSURE:
-                return value
         deleted = None
         unknown = None
         for source, find, component, sub, part, kind, whole in ways:
             if find is None:
-                word, at = _fixed(source, run, segment, rep, of)
+                word, at = source.word(run, segment, rep, of)
                 if word is not None:
                     run.log.append((above, name, at, "", None))
                     return word
@@ -457,25 +461,23 @@ def _value(line: Line) -> Reader:
             return None
         return ABSENT
 
+    if len(ways) == 1 and isinstance(line.sources[0], Source):
+        return _alone(line, ways[0], look, read)
     return read
 
 
-_UNSURE: Any = object()
-
-
-def _alone(line: Line, ways: Sequence[tuple[Any, ...]], look: Callable[[str], tuple[str | None, bool]] | None) -> Reader | None:
-    """The common case, short: one place that says one plain thing. _UNSURE leaves everything else to the long way."""
-    source, find, component, sub, part, kind, whole = ways[0]
-    if find is None:
-        return None
+def _alone(line: Line, way: tuple[Any, ...], look: Callable[[str], tuple[str | None, bool]] | None, long: Reader) -> Reader:
+    """The common case, short: one place that says one plain thing. Everything else goes the long way."""
+    source, find, component, sub, part, kind, whole = way
     here = bool(source.datatype) and not line.pick
+    timed = kind in ("date", "dateTime")
 
     def read(run: Run, segment: Seg | None, rep: Rep | None, of: Source | None, above: Spot | None, name: str) -> Any:
         at = rep if here else find(run, segment, rep)
         if at is None:
             return ABSENT
         if at.slow is not None:
-            return _UNSURE
+            return long(run, segment, rep, of, above, name)
         if whole is not None:
             value = whole(source, run, at)
             if value is None:
@@ -485,15 +487,17 @@ def _alone(line: Line, ways: Sequence[tuple[Any, ...]], look: Callable[[str], tu
             if component > len(parts) or not (value := parts[component - 1]):
                 return ABSENT
             if at.sub in value or sub > 1:
-                return _UNSURE
+                return long(run, segment, rep, of, above, name)
             if look is not None:
                 value = look(value)[0]
                 if value is None:
-                    return _UNSURE
+                    return long(run, segment, rep, of, above, name)
+            elif timed and (quick := _plain(value)) is not None and (kind == "dateTime" or len(quick) == 10):
+                value = quick
             elif kind != "text":
                 value, raw = _convert(run, kind, value, at, part)
                 if value is ABSENT or raw is not None:
-                    return _UNSURE
+                    return long(run, segment, rep, of, above, name)
             elif value.isspace():
                 return ABSENT
         run.log.append((above, name, at, part, None))
@@ -502,17 +506,25 @@ def _alone(line: Line, ways: Sequence[tuple[Any, ...]], look: Callable[[str], tu
     return read
 
 
-def _fixed(words: Mapping[Source, str], run: Run, segment: Seg | None, rep: Rep | None, of: Source | None) -> tuple[str | None, Rep | None]:
-    """The word for the place at hand, or for the first place that says anything."""
-    for place, word in words.items():
+class _Fixed:
+    """A word for each place."""
+
+    __slots__ = ("_words", "_places")
+
+    def __init__(self, words: Mapping[Source, str]) -> None:
+        self._words = {(place.segment, place.field, place.component, place.sub, place.datatype): word for place, word in words.items()}
+        self._places = tuple((_finder(place), place.component or 1, place.sub or 1, word) for place, word in words.items())
+
+    def word(self, run: Run, segment: Seg | None, rep: Rep | None, of: Source | None) -> tuple[str | None, Rep | None]:
+        """The word for the place at hand, or for the first place that says anything."""
         if of is not None:
-            if place == of:
-                return word, rep
-        else:
-            at = _finder(place)(run, segment, rep)
-            if at is not None and at.get(place.component or 1, place.sub or 1):
+            word = self._words.get((of.segment, of.field, of.component, of.sub, of.datatype))
+            return (word, rep) if word is not None else (None, None)
+        for find, component, sub, word in self._places:
+            at = find(run, segment, rep)
+            if at is not None and at.get(component, sub):
                 return word, at
-    return None, None
+        return None, None
 
 
 def _picker(line: Line) -> Callable[[Source], Finder] | None:
@@ -593,7 +605,7 @@ class V2Scope:
     __slots__ = ("_within", "_fields", "_others", "_after")
 
     def __init__(self, lines: Iterable[Line]) -> None:
-        within: list[tuple[int, str, str, dict[str, str] | None, Reader]] = []
+        within: list[tuple[int, str, str, dict[str, str] | None, Reader, bool]] = []
         fields: dict[str, list[tuple[int, str, str, dict[str, str] | None, Reader, bool]]] = {}
         others: list[tuple[str, Reader]] = []
         for line in lines:
@@ -601,10 +613,18 @@ class V2Scope:
             read = _reader(line)
             plain = line.as_ == ("text",) and not (line.when or line.unless or line.many or line.fields)
             rows = _rows(line.codes) if line.codes is not None else None
-            if not isinstance(source, Source) or line.pick or (source.datatype and not plain) or not (source.datatype or source.field):
+            timed = (
+                len(line.as_) == 1 and line.as_[0] in ("date", "dateTime") and not (line.when or line.unless or line.many or line.fields)
+            )
+            if (
+                not isinstance(source, Source)
+                or line.pick
+                or (source.datatype and not (plain or timed))
+                or not (source.datatype or source.field)
+            ):
                 others.append((line.name, read))
             elif source.datatype:
-                within.append(((source.component or 1) - 1, line.name, _part(source), rows, read))
+                within.append(((source.component or 1) - 1, line.name, _part(source), rows, read, plain and source.sub < 2))
             else:
                 simple = plain and source.component < 2 and source.sub < 2
                 fields.setdefault(source.segment, []).append(
@@ -621,14 +641,14 @@ class V2Scope:
         if rep is not None and self._within:
             parts, subs, slow = rep.parts, rep.sub, rep.slow is not None
             size = len(parts)
-            for index, name, part, rows, read in self._within:
+            for index, name, part, rows, read, simple in self._within:
                 if index >= size:
                     break
                 text = parts[index]
                 if not text:
                     if slow and (value := read(run, segment, rep, of, above, name)) is not ABSENT:
                         doc[name] = value
-                elif slow or subs in text or (rows is not None and text not in rows) or len(part) > 3 or text.isspace():
+                elif slow or not simple or subs in text or (rows is not None and text not in rows) or text.isspace():
                     value = read(run, segment, rep, of, above, name)
                     if value is not ABSENT:
                         doc[name] = value
@@ -646,11 +666,15 @@ class V2Scope:
             said = at.fields
             size = len(said)
             for field, name, part, rows, read, simple in lines:
+                if field >= size and not several:
+                    break
                 text = said[field] if field < size else ""
+                if not text and not several:
+                    continue
                 if simple and text and not run.special(text) and (rows is None or text in rows) and not text.isspace():
                     log.append((above, name, at, part, None))
                     doc[name] = text if rows is None else rows[text]
-                elif text or several:
+                else:
                     value = read(run, segment, rep, of, above, name)
                     if value is not ABSENT:
                         doc[name] = value
@@ -732,7 +756,7 @@ def _spots(run: Run, segment: Seg | None, rep: Rep | None, sources: Sequence[Sou
 def _list(line: Line) -> Reader:
     scope = V2Scope(line.fields or ())
     sources = [one for one in line.sources if isinstance(one, Source)]
-    allowed = _allowed(line)
+    allowed = _allowed(line) if line.when or line.unless else None
     within = bool(sources) and bool(sources[0].datatype)
     once = within and len(sources) == 1 and not line.when and not line.unless
 
@@ -748,7 +772,7 @@ def _list(line: Line) -> Reader:
             if part is not None and part.raw == '""':
                 deleted = True
                 continue
-            if not allowed(run, at, part):
+            if allowed is not None and not allowed(run, at, part):
                 continue
             doc = scope.read(run, at, part, place, Spot(above, name, len(made)))
             # Lists over the same segments or fields run side by side, so an entry that says nothing keeps its place.
