@@ -68,10 +68,11 @@ class Group:
 
 
 class Codes:
-    """One ConceptMap of ``mappings/codes``. ``name`` is its file's; ``groups`` in file order."""
+    """One ConceptMap of ``mappings/codes``. ``name`` is its file's; ``groups`` in file order; ``resource`` as it was read."""
 
-    def __init__(self, name: str, groups: Iterable[Group], file: str = "") -> None:
+    def __init__(self, name: str, groups: Iterable[Group], file: str = "", resource: Mapping[str, Any] | None = None) -> None:
         self.name = name
+        self.resource: Any = resource or {"group": []}
         self.file = file
         self.groups = tuple(groups)
 
@@ -174,7 +175,7 @@ def read(text: str, name: str, file: str, mistakes: list[Mistake]) -> Codes | No
         groups.append(group)
     if not groups:
         wrong("has no group", "group")
-    return Codes(name, groups, file)
+    return Codes(name, groups, file, resource)
 
 
 class _Twice(ValueError):

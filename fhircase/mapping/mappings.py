@@ -106,6 +106,10 @@ class Mappings:
     def names(self) -> list[str]:
         return sorted(self._sites[""].mappings)
 
+    def tables(self) -> list[str]:
+        """The common code tables."""
+        return sorted(self._sites[""].codes)
+
     def sites(self) -> list[str]:
         return sorted(name for name in self._sites if name)
 
