@@ -93,6 +93,11 @@ def achievement(goal: Doc, doc: Doc, today: date) -> Achievement:
     return _judged(goal, target * _scale(goal), seen, today)
 
 
+def measures(observation: Doc, goal: Doc) -> bool:
+    """Whether an observation measures the goal."""
+    return bool(_matching(goal, {"assessments": [observation]}))
+
+
 def _order(one: _Seen) -> tuple[datetime, str]:
     assert one.when is not None
     return one.when, one.ref
@@ -114,7 +119,7 @@ def _judged(goal: Doc, target: Decimal, seen: list[_Seen], today: date) -> Achie
         if len(seen) > 1 and reached(seen[-2]):
             return told("sustaining", "reached, and held since the observation before")
         return told("achieved", "reached by the last observation")
-    in_time = [one for one in seen if reached(one) and (due is None or one.day is None or one.day <= due)]
+    in_time = [one for one in seen if reached(one) and (due is None or (one.day is not None and one.day <= due))]
     if due is not None and today > due and not in_time:
         return told("not-achieved", "not reached when it was due")
     if len(seen) == 1:
@@ -174,8 +179,7 @@ def _value(observation: Doc) -> Decimal | None:
 
 
 def _decimal(value: Any) -> Decimal | None:
-    if value is None or isinstance(value, bool):
-        return None
+    """Exact; None for what is no number (nothing, yes and no, words, NaN)."""
     try:
         made = Decimal(str(value))
     except InvalidOperation:

@@ -73,9 +73,11 @@ class Moved:
 
 
 def phase_of(episode: Doc) -> str:
-    """The phase of a case; one that never said it is closed when its episode has ended, else at intake."""
-    phase = word(episode.get("phase"))
-    return phase or ("closed" if word(episode.get("state")) in STATES["closed"] else "intake")
+    """The phase of a case. One whose episode has ended is closed, whatever phase it last said; one that never said any is at
+    intake."""
+    if word(episode.get("state")) in STATES["closed"]:
+        return "closed"
+    return word(episode.get("phase")) or "intake"
 
 
 def move(doc: Doc, to: str, *, by: str, at: str, why: str, closing: Closing | None = None) -> Moved:
@@ -84,6 +86,8 @@ def move(doc: Doc, to: str, *, by: str, at: str, why: str, closing: Closing | No
     episode = part(doc, "episode")
     phase = phase_of(episode)
     problems = [*_allowed(phase, to), *_said(by, at, why)]
+    if episode.get("state") == ERROR:
+        problems = [refusal("this case was entered in error", "/episode/state", "open a new case")]
     ending = closing or Closing()
     if not problems:
         problems += _guards(doc, phase, to, ending)
@@ -289,7 +293,7 @@ def judge(before: Doc | None, after: Doc, *, on: date | None = None, within: int
     if had_ended and not ended and on is not None and not found:
         found += _may_reopen(old, on, within)
     if ended and not had_ended:
-        found += _told_at_closing(after)
+        found += _told_at_closing(after, new=before is None)
     return tuple(found)
 
 
@@ -301,9 +305,11 @@ def _judged_move(was: str, phase: str) -> Iterable[Problem]:
         yield refusal(f"{was} does not lead to {phase}", "/episode/phase", "it leads to " + ", ".join(p for p in PHASES if p in leads))
 
 
-def _told_at_closing(after: Doc) -> Iterable[Problem]:
+def _told_at_closing(after: Doc, *, new: bool) -> Iterable[Problem]:
+    """A case that is entered when it is over already is taken as it is known."""
     if first_day(after.get("closed")) is None:
-        yield refusal("a closed case needs the day it closed", "/episode/closed", "say when it ended")
+        hint = "say when it ended"
+        yield Problem("a closed case needs the day it closed", "/episode/closed", hint, "business-rule", "warning" if new else "error")
     if not word(after.get("closed_because")):
         hint = "say why: one of " + ", ".join(closings.REASONS)
         yield Problem("it closes without a reason", "/episode/closed_because", hint, "business-rule", "warning")

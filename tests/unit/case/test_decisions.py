@@ -72,6 +72,12 @@ def test_what_the_client_asked_for_is_decided() -> None:
     assert undecided(changed("services", ordered_by=CLIENT) | {"decisions": []}) == []
 
 
+def test_what_a_guardian_of_then_asked_for_is_decided() -> None:
+    doc = changed("services", ordered_by="RelatedPerson/r-1", ordered_at="2026-11-10T09:00:00Z") | {"decisions": []}
+    assert undecided(doc | {"contacts": [guardian(until="2026-11-10")]}) == []
+    assert undecided(doc | {"contacts": [guardian(until="2026-11-09")]}) == ["services/s-1"]
+
+
 @pytest.mark.parametrize("fields", [{"intent": "proposal"}, {"state": "draft"}, {"state": "revoked"}, {"not_wanted": True}])
 def test_only_an_active_order_needs_a_decision(fields: dict[str, Any]) -> None:
     assert undecided(changed("services", **fields) | {"decisions": []}) == []
@@ -142,6 +148,14 @@ def test_a_client_who_asks_after_refusing_may_be_offered_it_again() -> None:
         assert decisions.offerable("physical-therapy", doc | {"services": [*doc["services"], asked | {"ordered_at": at}]}, TODAY) == may
     proposed_again = asked | {"ordered_by": MANAGER, "ordered_at": "2026-11-22"}
     assert not decisions.offerable("physical-therapy", doc | {"services": [*doc["services"], proposed_again]}, TODAY)
+
+
+def test_a_client_who_accepts_one_after_refusing_another_may_be_offered_it_again() -> None:
+    doc = changed("services", state="revoked") | {"decisions": [decision(decided="declined", at="2026-11-19")]}
+    doc["services"].append({"id": "s-2", "state": "active", "intent": "order", "kind": "physical-therapy"})
+    for decided, at, may in (("accepted", "2026-11-20", True), ("accepted", "2026-11-18", False), ("declined", "2026-11-20", False)):
+        later = doc | {"decisions": [*doc["decisions"], decision("ServiceRequest/s-2", decided=decided, at=at)]}
+        assert decisions.offerable("physical-therapy", later, TODAY) == may
 
 
 def test_a_refusal_of_unknown_time_stands() -> None:

@@ -58,6 +58,8 @@ TABLE: dict[str, tuple[list[dict[str, Any]], dict[str, Any], str]] = {
     "one value beyond, and nobody says which way": ([seen(60, 10)], {}, "in-progress"),
     "one value beyond, upward": ([seen(60, 10)], {"target_comparator": ">="}, "achieved"),
     "one value at a target to be exceeded": ([seen(50, 10)], {"target_comparator": ">"}, "in-progress"),
+    "one value at a target to stay below": ([seen(50, 10)], {"target_comparator": "<"}, "in-progress"),
+    "one value below a target to stay below": ([seen(49, 10)], {"target_comparator": "<"}, "achieved"),
     "nearer": ([seen(20, 10), seen(30, 12)], {}, "improving"),
     "further": ([seen(30, 10), seen(20, 12)], {}, "worsening"),
     "nearer than at first and further than before": ([seen(20, 10), seen(40, 12), seen(35, 14)], {}, "worsening"),

@@ -75,6 +75,12 @@ def test_an_unknown_phase_is_refused_with_the_known_ones() -> None:
 def test_a_case_that_never_said_its_phase_is_at_intake_and_closed_when_its_episode_has_ended() -> None:
     assert lifecycle.phase_of({"state": "active"}) == "intake"
     assert lifecycle.phase_of({"state": "finished"}) == "closed"
+    assert lifecycle.phase_of({"state": "cancelled", "phase": "monitoring"}) == "closed"
+    assert lifecycle.phase_of({"state": "onhold", "phase": "monitoring"}) == "monitoring"
+
+
+def test_a_case_entered_in_error_does_not_move() -> None:
+    assert whats(go(at("planning", state="entered-in-error"), "implementation").problems) == ["this case was entered in error"]
 
 
 # ------------------------------------------------------------------------------------------ guards
@@ -296,6 +302,11 @@ def test_a_right_write_by_another_door_is_not_told_of(before: dict[str, str] | N
 def test_a_closing_without_its_reason_is_told_and_not_enforced() -> None:
     (problem,) = judge({"state": "active"}, {"state": "finished", "closed": "2026-11-25"})
     assert (problem.severity, problem.path) == ("warning", "/episode/closed_because")
+
+
+def test_a_case_that_is_entered_when_it_is_over_already_is_taken_as_it_is_known() -> None:
+    assert {problem.severity for problem in judge(None, {"state": "finished"})} == {"warning"}
+    assert [problem.severity for problem in judge({"state": "active"}, {"state": "finished"})] == ["error", "warning"]
 
 
 def test_reopening_by_another_door_keeps_to_the_days_of_return() -> None:

@@ -63,7 +63,8 @@ def test_goals_preferences_and_strengths_are_the_clients_words_and_a_strength_th
     [
         ({"due": None}, "You want: “Walk 50 feet alone”"),
         ({"due": "2026-12"}, "You want: “Walk 50 feet alone”"),
-        ({"due": "2026-11-01"}, "You want: “Walk 50 feet alone”"),
+        ({"due": "2026-11-24"}, "You want: “Walk 50 feet alone”"),
+        ({"due": "2026-11-25"}, "You want: “Walk 50 feet alone”. You plan to get there by Wednesday, November 25, 2026."),
         ({"achievement": "achieved"}, "You wanted: “Walk 50 feet alone”. You have done it."),
         ({"lifecycle": "cancelled"}, "We have not written down your own wishes yet. Please tell us what you want."),
         ({"set_by": MANAGER}, "We have not written down your own wishes yet. Please tell us what you want."),
