@@ -352,7 +352,7 @@ NEW: dict[str, dict[str, Any]] = {
         "recipients": ["RelatedPerson/d"], "sent": "2026-11-22T10:00:00Z", "payload": [{"text": "Is he sleeping?"}],
     },
     "planned-contact": {
-        "state": "active", "categories": ["contact"], "client": "Patient/c", "from": "2026-11-22", "to": "2026-11-24",
+        "state": "active", "intent": "plan", "categories": ["contact"], "client": "Patient/c", "from": "2026-11-22", "to": "2026-11-24",
         "recipients": ["Patient/c"],
     },
     "flag": {"state": "active", "categories": ["safety"], "what": "Falls at night", "client": "Patient/c", "since": "2026-11-22"},
