@@ -21,6 +21,8 @@ PACKAGE = ROOT.parent / "shared/data/packages/hl7.fhir.r4.core-4.0.1.tgz"
 TARGET = ROOT / "fhircase/fhir/definitions"
 PREFIX = "http://hl7.org/fhir/StructureDefinition/"
 FHIR_TYPE = PREFIX + "structuredefinition-fhir-type"
+OPEN_SETS = {"http://hl7.org/fhir/ValueSet/mimetypes": "mimetype", "http://hl7.org/fhir/ValueSet/currencies": "currency"}
+"""Required value sets that take in the whole of a standard outside of FHIR: the form of their codes is checked instead."""
 Json = dict[str, Any]
 
 
@@ -75,8 +77,14 @@ def elements(definition: Json) -> dict[str, dict[str, Json]]:
             targets = sorted({t for t in targets if not t.startswith("http")} if "Resource" not in targets else ())
             if targets and any(t["code"] == "Reference" for t in element["type"]):
                 row["targets"] = targets
+        if any(PREFIX + "SimpleQuantity" in t.get("profile", ()) for t in element.get("type", ())):
+            row["simple"] = True
         binding = element.get("binding", {})
         if binding.get("strength") == "required" and binding.get("valueSet"):
+            # Of formats of exchange R4 lets the short names xml and json stand too.
+            formats = path.startswith(("CapabilityStatement.", "TestScript."))
+            if not formats and (form := OPEN_SETS.get(binding["valueSet"].partition("|")[0])):
+                row["form"] = form
             row["codes"] = binding["valueSet"].partition("|")[0]
         groups[parent][name] = row
     return groups

@@ -28,15 +28,16 @@ _SUBJECTS = ("subject", "patient", "beneficiary", "for")
 class _Field:
     """One JSON member that a type may have."""
 
-    __slots__ = ("base", "codes", "complex", "fault", "flat", "is_choice", "many", "max", "min", "systems", "targets", "type")
+    __slots__ = ("base", "codes", "complex", "fault", "flat", "is_choice", "many", "max", "min", "special", "systems", "targets", "type")
 
     def __init__(self, base: str, type_: str, row: definitions.Element, *, is_choice: bool) -> None:
         self.base, self.type, self.is_choice = base, type_, is_choice
         self.many, self.max, self.min = row.max != 1, row.max, row.min
-        self.fault: primitives.Fault | None = primitives.FAULTS.get(type_)
+        self.fault: primitives.Fault | None = primitives.FORMS.get(row.form) or primitives.FAULTS.get(type_)
         self.complex = self.fault is None
         self.targets = frozenset(row.targets)
         self.systems: Mapping[str, frozenset[str]] = definitions.codes(row.codes) if row.codes else {}
+        self.special = _Walk._simple_quantity if row.simple and type_ == "Quantity" else _SPECIAL.get(type_)
         self.codes: frozenset[str] = frozenset().union(*self.systems.values())
 
 
@@ -341,9 +342,8 @@ class _Walk:
 
     def complex(self, item: Object, field: _Field, path: str, root: _Root) -> None:
         kind = field.type
-        special = _SPECIAL.get(kind)
-        if special is not None:
-            special(self, item, field, path, root)
+        if field.special is not None:
+            field.special(self, item, field, path, root)
         if kind != "Resource":
             self.object(item, _type(kind), path, root)
         if field.codes:
@@ -430,6 +430,10 @@ class _Walk:
                     "structure",
                     f"Use {' or '.join(sorted(allowed)) or 'extensions'}",
                 )
+
+    def _simple_quantity(self, item: Object, field: _Field, path: str, root: _Root) -> None:
+        if "comparator" in item or "_comparator" in item:
+            self.say("A SimpleQuantity has no comparator (sqty-1)", f"{path}.comparator", "invariant")
 
     def _participant(self, item: Object, field: _Field, path: str, root: _Root) -> None:
         member = item.get("member")

@@ -147,6 +147,26 @@ def _distinct(item: Object) -> bool:
     return True
 
 
+def _not_modified_before_authored(item: Object) -> bool:
+    return _ordered(item.get("authoredOn"), item.get("lastModified"))
+
+
+def _percent(item: Object) -> bool:
+    """Each end of a probability's range that is given is in percent of UCUM."""
+    range_ = item.get("probabilityRange")
+    ends = [range_[name] for name in ("low", "high") if name in range_] if isinstance(range_, dict) else []
+    return all(isinstance(end, dict) and end.get("code") == "%" and end.get("system") == _UCUM for end in ends)
+
+
+def _at_most_hundred(item: Object) -> bool:
+    value: Any = item.get("probabilityDecimal")
+    return not _number(value) or bool(value <= 100)
+
+
+def _for_patient(code: str) -> Callable[[Object], bool]:
+    return lambda item: has(item, "patient") or not coded(item.get("scope"), "something", code)
+
+
 def _identified(item: Object) -> bool:
     identifier = item.get("identifier")
     return isinstance(identifier, dict) and has(identifier, "system") and has(identifier, "value")
@@ -326,7 +346,18 @@ INVARIANTS: Mapping[str, tuple[Invariant, ...]] = {
     ),
     "Condition.evidence": (Invariant("con-2", "Evidence has a code or details", lambda o: has(o, "code", "detail")),),
     "Condition.stage": (Invariant("con-1", "A stage has a summary or an assessment", lambda o: has(o, "summary", "assessment")),),
-    "Consent": (Invariant("ppc-1", "Either a policy or a policyRule", lambda o: has(o, "policy", "policyRule")),),
+    "Consent": (
+        Invariant("ppc-1", "Either a policy or a policyRule", lambda o: has(o, "policy", "policyRule")),
+        # R4 published these four with 'something' for the system.
+        Invariant("ppc-2", "A privacy consent has a patient", _for_patient("patient-privacy"), "patient"),
+        Invariant("ppc-3", "A consent to research has a patient", _for_patient("research"), "patient"),
+        Invariant("ppc-4", "An advance directive has a patient", _for_patient("adr"), "patient"),
+        Invariant("ppc-5", "A consent to treatment has a patient", _for_patient("treatment"), "patient"),
+    ),
+    "FamilyMemberHistory": (
+        Invariant("fhs-1", "Either an age or a birth, not both", lambda o: not (choice(o, "age") and choice(o, "born"))),
+        Invariant("fhs-2", "estimatedAge only with an age", lambda o: choice(o, "age") or not has(o, "estimatedAge"), "estimatedAge"),
+    ),
     "Goal.target": (Invariant("gol-1", "measure is required if detail is given", lambda o: has(o, "measure") or not choice(o, "detail")),),
     "Group": (Invariant("grp-1", "Only an actual group has members", lambda o: not has(o, "member") or o.get("actual") is True),),
     "Immunization.education": (
@@ -344,6 +375,17 @@ INVARIANTS: Mapping[str, tuple[Invariant, ...]] = {
             "An entry's date is only for the mode working",
             lambda o: o.get("mode") == "working" or not any(has(e, "date") for e in objects(o.get("entry"))),
         ),
+    ),
+    "MeasureReport": (
+        Invariant(
+            "mrp-1",
+            "A report of collected data has no groups",
+            lambda o: o.get("type") != "data-collection" or not has(o, "group"),
+            "group",
+        ),
+    ),
+    "MeasureReport.group.stratifier.stratum": (
+        Invariant("mrp-2", "A stratum has a value or components, not both", lambda o: has(o, "value") != has(o, "component")),
     ),
     "Observation": (
         Invariant(
@@ -373,5 +415,13 @@ INVARIANTS: Mapping[str, tuple[Invariant, ...]] = {
             "qrs-1", "Items stand beneath the item or beneath its answer, not both", lambda o: not (has(o, "answer") and has(o, "item"))
         ),
     ),
+    "RequestGroup.action": (
+        Invariant("rqg-1", "An action has a resource or actions, not both", lambda o: has(o, "resource") != has(o, "action")),
+    ),
+    "RiskAssessment.prediction": (
+        Invariant("ras-1", "The ends of a probability are in % of UCUM", _percent, "probability"),
+        Invariant("ras-2", "A probability is at most 100", _at_most_hundred, "probability"),
+    ),
     "ServiceRequest": (Invariant("prr-1", "orderDetail needs a code", _needs("orderDetail", "code"), "orderDetail"),),
+    "Task": (Invariant("inv-1", "lastModified shall not be before authoredOn", _not_modified_before_authored, "lastModified"),),
 }

@@ -22,6 +22,8 @@ _ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 _OID = re.compile(r"urn:oid:[0-2](\.(0|[1-9][0-9]*))+")
 _UUID = re.compile(r"urn:uuid:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _BASE64 = re.compile(r"[0-9a-zA-Z+/]*={0,2}")
+_MIMETYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+\-]*/[A-Za-z0-9*][A-Za-z0-9!#$&^_.+\-*]*( ?;.+)?")
+_CURRENCY = re.compile(r"[A-Z]{3}", re.ASCII)
 _DATE = re.compile(r"\d{4}(-\d\d(-\d\d)?)?", re.ASCII)
 _TIME = re.compile(r"([01]\d|2[0-3]):[0-5]\d:([0-5]\d|60)(\.\d+)?", re.ASCII)
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII)
@@ -138,6 +140,17 @@ def _day(value: str) -> str | None:
 def div(value: Any) -> str | None:
     return string(value) or xhtml.fault(value)
 
+
+def mimetype(value: Any) -> str | None:
+    return code(value) or (None if _MIMETYPE.fullmatch(value) else "must be a media type like text/plain (BCP 13)")
+
+
+def currency(value: Any) -> str | None:
+    return code(value) or (None if _CURRENCY.fullmatch(value) else "must be a currency of three capital letters (ISO 4217)")
+
+
+FORMS: Mapping[str, Fault] = {"currency": currency, "mimetype": mimetype}
+"""By ``form`` of an element (``definitions.Element``)."""
 
 FAULTS: Mapping[str, Fault] = {
     "base64Binary": base64,

@@ -25,7 +25,8 @@ class Element:
     """One row of a type. ``name`` as in the definition (``due[x]``); ``min`` and ``max`` how often (``max`` 0: any number);
     ``types`` the types it may have (``Goal.target`` for a backbone); ``targets`` the resource types that a Reference may
     point at (() any); ``codes`` the value set of a required binding that ``codes()`` knows, or ''; ``summary`` whether
-    it is part of a summary."""
+    it is part of a summary; ``form`` of a code whose required value set is a whole standard outside of FHIR: ``mimetype``,
+    ``currency`` or ''; ``simple`` whether a Quantity there is a SimpleQuantity."""
 
     name: str
     min: int
@@ -34,6 +35,8 @@ class Element:
     targets: tuple[str, ...] = ()
     codes: str = ""
     summary: bool = False
+    form: str = ""
+    simple: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,8 @@ def elements(type: str) -> Mapping[str, Element]:
             tuple(row.get("targets", ())),
             row.get("codes", ""),
             row.get("summary", False),
+            form=row.get("form", ""),
+            simple=row.get("simple", False),
         )
         for name, row in _types()[type].get("elements", {}).items()
     }

@@ -400,10 +400,6 @@ ELSEWHERE = {
     "ctm-1",
     "txt-1",
     "txt-2",  # in the walk
-    "ppc-2",
-    "ppc-3",
-    "ppc-4",
-    "ppc-5",  # they ask for the system 'something', which nobody uses
 }
 
 
