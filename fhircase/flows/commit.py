@@ -13,7 +13,7 @@ from fhircase.flows import follow, guards
 from fhircase.flows.draft import Draft
 from fhircase.flows.hub import Hub
 from fhircase.plans import events, grants, membership, provenance
-from fhircase.plans.change import WHOLE, Agent, Change, Grant, Ref, Resource, Review, Write
+from fhircase.plans.change import WHOLE, Agent, Change, Grant, Ref, Resource, Review, Source, Write
 from fhircase.plans.partner import CREATE_ONLY, DIRECTORY_TYPES, HUB, Partner
 from fhircase.ports import AuditEntry, Record, Stamp, Stored, Tx
 
@@ -97,6 +97,8 @@ def commit(hub: Hub, tx: Tx, change: Change, *, key: str | None = None, correlat
         drafts.append(draft)
     if hub.policy.coordinates:
         drafts += follow.team(hub, tx, drafts, now)
+        if hub.maps is not None:
+            drafts = follow.goals(hub, tx, drafts, now)
         drafts = follow.labels(hub, tx, drafts)
 
     changed = [draft for draft in drafts if _differs(draft)]
@@ -119,8 +121,13 @@ def commit(hub: Hub, tx: Tx, change: Change, *, key: str | None = None, correlat
     opened = [tx.reviews.open(review, id=hub.ids.new(), at=now, message=message) for review in reviews]
     if place is not None:
         records = [_record(draft, place, hub.policy.base_url + "/fhir") for draft in changed]
+        asked = [draft for draft in changed if not draft.rule]
+        if asked:
+            records.append(_provenance(hub, change, asked, partners, place))
+        for rule in dict.fromkeys(draft.rule for draft in changed if draft.rule):
+            by_rule = replace(change, agent=Agent(HUB), source=Source("hub"), reason="a rule of the hub", activity=rule, informant=None)
+            records.append(_provenance(hub, by_rule, [draft for draft in changed if draft.rule == rule], partners, place))
         if records:
-            records.append(_provenance(hub, change, changed, partners, place))
             tx.plans.save(place, records)
             stored.update({Ref(r.type, r.id): _stored(r, place) for r in records})
         for (client, case), members in joined.items():

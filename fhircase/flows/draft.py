@@ -10,7 +10,7 @@ from fhircase.ports import Stored
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A write with what stands now and where it belongs."""
+    """A write with what stands now and where it belongs. ``rule``: which rule of the hub made it, for what nobody asked for."""
 
     write: Write
     before: Stored | None
@@ -19,3 +19,4 @@ class Draft:
     case: str | None
     creator: str
     sensitive: bool
+    rule: str = ""

@@ -1,17 +1,24 @@
 """What follows from a change in the same commit, by the hub's own rules: the care team follows an accepted hand-over, privacy
-labels follow the kind of the case."""
+labels follow the kind of the case, the achievement of a measured goal follows its observations."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import date
+from typing import Any
 
+from fhircase.case.goals import achievement, measures
+from fhircase.fhir import times
+from fhircase.flows import kinds
 from fhircase.flows.draft import Draft
 from fhircase.flows.hub import Hub
 from fhircase.plans import membership
 from fhircase.plans.change import Ref, Resource, Write
 from fhircase.plans.partner import HUB
 from fhircase.ports import Stored, Tx
+
+Doc = dict[str, Any]
 
 TEAM_SYSTEM = "urn:fhircase:team"
 KIND_SYSTEM = "urn:fhircase:codes:case-kind"
@@ -39,6 +46,73 @@ def team(hub: Hub, tx: Tx, drafts: Sequence[Draft], now: int) -> list[Draft]:
         write = Write("CareTeam", stored.id, made, case=draft.case)
         teams[draft.case] = Draft(write, stored, made, draft.client, draft.case, HUB, stored.sensitive)
     return list(teams.values())
+
+
+def goals(hub: Hub, tx: Tx, drafts: Sequence[Draft], now: int) -> list[Draft]:
+    """The drafts, with the goals that their observations measure: achievement (``case.goals``) and outcomes follow, the lifecycle is
+    a person's. An achievement that the same change says, or that no measurement can say (not attainable), stays."""
+    made = list(drafts)
+    for case in dict.fromkeys(d.case for d in drafts if d.case and d.body is not None and d.write.type in ("Goal", "Observation")):
+        observed = [d for d in drafts if d.case == case and d.body is not None and kinds.of(d.body) == "assessments"]
+        fresh = {str(d.write.ref): _doc(hub, "assessment", d.write.ref, d.body or {}) for d in observed}
+        at_hand = {d.write.ref: d for d in drafts if d.case == case and d.write.type == "Goal"}
+        held = {s.ref: s for s in tx.plans.of_case(case, ["Goal"]) if not s.deleted} if fresh else {}
+        for ref in dict.fromkeys((*held, *at_hand)):
+            draft = at_hand.get(ref)
+            body = draft.body if draft is not None else held[ref].body
+            if body is None or not _measured(body):
+                continue
+            made_of = _achieved(hub, tx, ref, body, draft, fresh, case, now)
+            if made_of is None:
+                continue
+            if draft is not None:
+                made[made.index(draft)] = replace(draft, body=made_of[0])
+            else:
+                made.append(replace(_as_it_is(held[ref], case), body=made_of[0], rule=f"achievement: {made_of[1]}"))
+    return made
+
+
+def _measured(goal: Resource) -> bool:
+    return goal.get("lifecycleStatus") in ("accepted", "active", "on-hold") and any("detailQuantity" in t for t in goal.get("target", ()))
+
+
+def _achieved(
+    hub: Hub, tx: Tx, ref: Ref, body: Resource, draft: Draft | None, fresh: Mapping[str, Doc], case: str, now: int
+) -> tuple[Resource, str] | None:
+    """The goal as it is measured, and why; None when nothing changes."""
+    mapping = hub.maps.mapping("goal")
+    goal = {**mapping.into(body).doc, "id": ref.id}
+    before = mapping.into(draft.before.body).doc if draft is not None and draft.before is not None else {}
+    if goal.get("achievement") == "not-attainable" or (draft is not None and goal.get("achievement") != before.get("achievement")):
+        return None
+    known = dict(fresh)
+    if draft is not None and any(goal.get(name) != before.get(name) for name in _MEASURE):
+        stored = [s for s in tx.plans.of_case(case, ["Observation"]) if not s.deleted]
+    else:
+        if not any(measures(one, goal) for one in fresh.values()):
+            return None
+        named = [Ref.of(text) for text in goal.get("outcomes", ()) if text.count("/") == 1]
+        stored = [s for s in tx.plans.get_many(named).values() if not s.deleted] if named else []
+    for one in stored:
+        if kinds.of(one.body) == "assessments":
+            known.setdefault(str(one.ref), _doc(hub, "assessment", one.ref, one.body))
+    found = achievement(goal, {"assessments": list(known.values())}, date.fromisoformat(times.instant(now)[:10]))
+    if not found.word:
+        return None
+    outcomes = list(dict.fromkeys((*goal.get("outcomes", ()), found.baseline, found.by)))
+    if (found.word, outcomes) == (goal.get("achievement"), goal.get("outcomes")):
+        return None
+    day = str(known[found.by].get("when", ""))[:10] if found.by in known else ""
+    wanted = {**goal, "achievement": found.word, "outcomes": outcomes, **({"achievement_at": day} if len(day) == 10 else {})}
+    wanted["id"] = mapping.into(body).doc.get("id", ref.id)
+    return mapping.out(wanted, onto=body).resource, found.why
+
+
+def _doc(hub: Hub, mapping: str, ref: Ref, body: Resource) -> Doc:
+    return {**hub.maps.mapping(mapping).into(body).doc, "id": ref.id}
+
+
+_MEASURE = ("lifecycle", "measure_code", "target_value", "target_unit_code", "target_unit", "target_comparator", "outcomes", "due")
 
 
 def is_team(team: Resource) -> bool:
