@@ -41,6 +41,7 @@ from fhircase.case.document import (
     is_client,
     is_order,
     items,
+    offered,
     part,
     refer,
     runs,
@@ -251,13 +252,10 @@ def _barriers(look: Look) -> Found:
 
 
 def _purpose(look: Look) -> Found:
-    refused = decisions.refused_refs(look.doc, look.today)
-    for name in ("services", "equipment"):
-        for one in entries(look.doc, name):
-            ref = refer(name, one)
-            if not runs(one) or ref in refused:
-                continue
-            if not any(words(link.get("needs")) or words(link.get("goal")) for _, link in chain(look.doc, name, one)):
+    refused, held = decisions.refused_refs(look.doc, look.today), offered(look.doc)
+    for ref, one in held.items():
+        if runs(one) and ref not in refused:
+            if not any(words(link.get("needs")) or words(link.get("goal")) for _, link in chain(held, ref, one)):
                 yield ref, "it names no need and no goal", "say what it is for"
 
 

@@ -5,11 +5,13 @@ attention, and what was refused is not offered again unasked (CONCEPTS.md, "opti
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from typing import Any
 
 from fhircase.case import people
-from fhircase.case.document import Doc, chain, entries, first_day, is_client, is_order, items, moment, refer, word
+from fhircase.case.document import Doc, chain, entries, first_day, is_client, is_order, items, moment, offered, refer, word
 
 REFUSED = frozenset({"disagree", "rejected"})
 """Words of a goal's acceptance that refuse it."""
@@ -30,50 +32,71 @@ class Refusal:
     reason: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class _Book:
+    """The document, opened once: services and equipment by reference, decisions by what they are on."""
+
+    doc: Doc
+    today: date
+    held: Mapping[str, Doc]
+    said: Mapping[str, Sequence[Doc]]
+
+    def latest(self, ref: str) -> Doc | None:
+        own = [one for one in self.said.get(ref, ()) if self.by_client(one.get("by"), one.get("at"))]
+        return max(own, key=lambda one: moment(one.get("at")) or _FIRST, default=None)
+
+    def by_client(self, who: Any, at: Any) -> bool:
+        return people.speaks_for_client(self.doc, who, first_day(at) or self.today)
+
+    def decided(self, ref: str, order: Doc) -> bool:
+        for under, one in chain(self.held, ref, order):
+            latest = self.latest(under)
+            if latest is not None and (under == ref or latest.get("decided") == "accepted"):
+                return True
+            if self.by_client(one.get("ordered_by"), one.get("ordered_at")):
+                return True
+        return False
+
+
+def _open(doc: Doc, today: date) -> _Book:
+    said: dict[str, list[Doc]] = {}
+    for one in items(doc, "decisions"):
+        said.setdefault(word(one.get("on")), []).append(one)
+    return _Book(doc, today, offered(doc), said)
+
+
 def decision(doc: Doc, ref: str, today: date) -> Doc | None:
     """The latest decision of the client, or of a guardian valid on its day, on one service or piece of equipment. What others
     decided is no decision of the client."""
-    own = [
-        one
-        for one in items(doc, "decisions")
-        if one.get("on") == ref and people.speaks_for_client(doc, one.get("by"), first_day(one.get("at")) or today)
-    ]
-    return max(own, key=lambda one: moment(one.get("at")) or _FIRST, default=None)
+    return _open(doc, today).latest(ref)
 
 
 def decided(doc: Doc, name: str, order: Doc, today: date) -> bool:
     """Whether the client decided on an order: on the order itself, either way; by asking for it; or by accepting a proposal or an
     option that it rests on. An order on top of a proposal that the client declined is not decided."""
-    for number, (ref, one) in enumerate(chain(doc, name, order)):
-        latest = decision(doc, ref, today)
-        if latest is not None and (number == 0 or latest.get("decided") == "accepted"):
-            return True
-        if people.speaks_for_client(doc, one.get("ordered_by"), first_day(one.get("ordered_at")) or today):
-            return True
-    return False
+    return _open(doc, today).decided(refer(name, order), order)
 
 
 def undecided(doc: Doc, today: date) -> list[tuple[str, Doc]]:
     """Active orders without a decision of the client, as (list, entry)."""
+    book = _open(doc, today)
     return [
         (name, one)
         for name in _OFFERED
         for one in entries(doc, name)
-        if is_order(one) and one.get("state") == "active" and one.get("not_wanted") is not True and not decided(doc, name, one, today)
+        if is_order(one) and one.get("state") == "active" and one.get("not_wanted") is not True and not book.decided(refer(name, one), one)
     ]
 
 
 def refusals(doc: Doc, today: date) -> list[Refusal]:
     """Everything that was refused and stands so, services and equipment first. Nothing of it needs attention."""
-    found = []
-    for name in _OFFERED:
-        for one in entries(doc, name):
-            ref, kind = refer(name, one), word(one.get("kind"))
-            latest = decision(doc, ref, today)
-            if latest is not None and latest.get("decided") == "declined":
-                found.append(Refusal(ref, kind, word(latest.get("by")), word(latest.get("at")), word(latest.get("reason"))))
-            elif one.get("not_wanted") is True:
-                found.append(Refusal(ref, kind, word(one.get("ordered_by")), word(one.get("ordered_at"))))
+    found, book = [], _open(doc, today)
+    for ref, one in book.held.items():
+        kind, latest = word(one.get("kind")), book.latest(ref)
+        if latest is not None and latest.get("decided") == "declined":
+            found.append(Refusal(ref, kind, word(latest.get("by")), word(latest.get("at")), word(latest.get("reason"))))
+        elif one.get("not_wanted") is True:
+            found.append(Refusal(ref, kind, word(one.get("ordered_by")), word(one.get("ordered_at"))))
     for goal in entries(doc, "goals"):
         if refuses(goal):
             found.append(Refusal(refer("goals", goal), reason=word(goal.get("rejected_because"))))
@@ -104,14 +127,13 @@ def offerable(kind: str, doc: Doc, today: date) -> bool:
 
 def _wishes(kind: str, doc: Doc, today: date) -> list[datetime]:
     """When the client accepted or asked for this kind."""
-    found = []
-    for name in _OFFERED:
-        for one in entries(doc, name):
-            if word(one.get("kind")) != kind or one.get("not_wanted") is True:
-                continue
-            if is_client(doc, one.get("ordered_by")):
-                found.append(moment(one.get("ordered_at")))
-            latest = decision(doc, refer(name, one), today)
-            if latest is not None and latest.get("decided") == "accepted":
-                found.append(moment(latest.get("at")))
+    found, book = [], _open(doc, today)
+    for ref, one in book.held.items():
+        if word(one.get("kind")) != kind or one.get("not_wanted") is True:
+            continue
+        if is_client(doc, one.get("ordered_by")):
+            found.append(moment(one.get("ordered_at")))
+        latest = book.latest(ref)
+        if latest is not None and latest.get("decided") == "accepted":
+            found.append(moment(latest.get("at")))
     return [at for at in found if at is not None]

@@ -179,17 +179,21 @@ def is_order(service: Doc) -> bool:
     return word(service.get("intent")) in ORDERS
 
 
-def chain(doc: Doc, name: str, entry: Doc) -> list[tuple[str, Doc]]:
-    """A service or piece of equipment, and the proposals and options that it rests on (``based_on``), each once, as (reference, entry)."""
-    held = {refer(kind, one): one for kind in ("services", "equipment") for one in entries(doc, kind) if one.get("id")}
+def offered(doc: Doc) -> dict[str, Doc]:
+    """Services and equipment by their references."""
+    return {refer(name, one): one for name in ("services", "equipment") for one in entries(doc, name) if word(one.get("id"))}
+
+
+def chain(held: Mapping[str, Doc], ref: str, entry: Doc) -> list[tuple[str, Doc]]:
+    """A service or piece of equipment, and the proposals and options that it rests on (``based_on``), each once, as (reference,
+    entry). ``held`` as ``offered`` gives it."""
     found: dict[str, Doc] = {}
-    waiting: list[tuple[str, Doc]] = [(refer(name, entry), entry)]
+    waiting: list[tuple[str, Doc]] = [(ref, entry)]
     while waiting:
-        ref, one = waiting.pop(0)
-        if ref in found:
-            continue
-        found[ref] = one
-        waiting += [(next_, held[next_]) for next_ in words(one.get("based_on")) if next_ in held]
+        next_, one = waiting.pop(0)
+        if next_ not in found:
+            found[next_] = one
+            waiting += [(under, held[under]) for under in words(one.get("based_on")) if under in held]
     return list(found.items())
 
 

@@ -6,7 +6,8 @@ touches the lifecycle of a goal: the two axes stay apart (CONCEPTS.md, "specific
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
@@ -66,12 +67,21 @@ def achievement(goal: Doc, doc: Doc, today: date) -> Achievement:
     comparator says which way is better; else the first observation (or the one marked ``baseline``) against the target does;
     where these are equal only the target itself is an achievement. Nothing is computed when units cannot be compared or two
     results of one moment differ. Values are exact decimals."""
+    return _achievement(goal, _index(doc), today)
+
+
+def achievements(doc: Doc, today: date) -> dict[str, Achievement]:
+    """The same for every goal of the case, by its reference."""
+    index = _index(doc)
+    return {refer("goals", goal): _achievement(goal, index, today) for goal in entries(doc, "goals") if word(goal.get("id"))}
+
+
+def _achievement(goal: Doc, index: _Index, today: date) -> Achievement:
     target = _decimal(goal.get("target_value"))
     if target is None:
         return Achievement("", "the target is no quantity")
-    found = _matching(goal, doc)
     seen: list[_Seen] = []
-    for one in found:
+    for one in _matching(goal, index):
         value = _value(one)
         when = one.get("when") or one.get("from") or one.get("issued")
         day = first_day(when)
@@ -95,7 +105,7 @@ def achievement(goal: Doc, doc: Doc, today: date) -> Achievement:
 
 def measures(observation: Doc, goal: Doc) -> bool:
     """Whether an observation measures the goal."""
-    return bool(_matching(goal, {"assessments": [observation]}))
+    return bool(_matching(goal, _index({"assessments": [observation]})))
 
 
 def _order(one: _Seen) -> tuple[datetime, str]:
@@ -154,15 +164,37 @@ def _way(baseline: Decimal, target: Decimal) -> _Way:
     return _Way(up=baseline < target, down=baseline > target)
 
 
-def _matching(goal: Doc, doc: Doc) -> list[Doc]:
-    held = [one for one in entries(doc, "assessments") if word(one.get("state")) in (*_CLEAR, "") and not one.get("not_assessed")]
+@dataclass(frozen=True, slots=True)
+class _Index:
+    """Observations that count, by code, by reference, and by what they are about."""
+
+    coded: Mapping[str, Sequence[Doc]]
+    named: Mapping[str, Doc]
+    about: Mapping[str, Sequence[Doc]]
+
+
+def _index(doc: Doc) -> _Index:
+    coded: defaultdict[str, list[Doc]] = defaultdict(list)
+    about: defaultdict[str, list[Doc]] = defaultdict(list)
+    named: dict[str, Doc] = {}
+    for one in entries(doc, "assessments"):
+        if word(one.get("state")) not in (*_CLEAR, "") or one.get("not_assessed"):
+            continue
+        if _system(one) == _LOINC and word(one.get("code")):
+            coded[word(one.get("code"))].append(one)
+        named[refer("assessments", one)] = one
+        for ref in words(one.get("about")):
+            about[ref].append(one)
+    return _Index(coded, named, about)
+
+
+def _matching(goal: Doc, index: _Index) -> Iterable[Doc]:
     code = word(goal.get("measure_code"))
-    if code:
-        coded = [one for one in held if word(one.get("code")) == code and _system(one) == _LOINC]
-        if coded:
-            return coded
-    ref, named = refer("goals", goal), set(words(goal.get("outcomes")))
-    return [one for one in held if refer("assessments", one) in named or (ref and ref in words(one.get("about")))]
+    if code and index.coded.get(code):
+        return index.coded[code]
+    named = [index.named[ref] for ref in words(goal.get("outcomes")) if ref in index.named]
+    about = index.about.get(refer("goals", goal), ())
+    return {refer("assessments", one): one for one in (*named, *about)}.values()
 
 
 _LOINC = "http://loinc.org"

@@ -146,6 +146,27 @@ def test_the_code_goes_before_the_references() -> None:
     assert judged(seen(20, 10), seen(50, 12, code=None, about=["Goal/g-1"])).word == "in-progress"
 
 
+def test_an_observation_that_is_named_twice_counts_once() -> None:
+    both = seen(50, 12, code=None, about=["Goal/g-1"])
+    assert judged(both, outcomes=["Observation/a-12", "Observation/a-12"]).word == "achieved"
+
+
+def test_an_observation_measures_a_goal_by_its_code_or_by_naming_it() -> None:
+    other = seen(50, 12, code="1-8")
+    assert goals.measures(seen(50, 12), GOAL)
+    assert not goals.measures(other, GOAL)
+    assert goals.measures(other | {"about": ["Goal/g-1"]}, GOAL)
+    assert not goals.measures(seen(50, 12, state="cancelled"), GOAL)
+
+
+def test_all_goals_of_a_case_are_judged_like_each_alone() -> None:
+    others = [{**GOAL, "id": "g-2", "measure_code": "1-8"}, {**GOAL, "id": "g-3", "target_value": 20}]
+    doc = case(goals=[GOAL, *others], assessments=[seen(20, 10), seen(50, 12)])
+    alone = {f"Goal/{goal['id']}": achievement(goal, doc, TODAY) for goal in doc["goals"]}
+    assert goals.achievements(doc, TODAY) == alone
+    assert [found.word for found in alone.values()] == ["achieved", "", "worsening"]
+
+
 def test_a_score_is_a_value() -> None:
     score = seen(None, 12, score=7, unit_code=None)
     assert judged(score, target_value=7, target_unit=None, target_unit_code=None).word == "achieved"
