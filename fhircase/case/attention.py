@@ -38,6 +38,7 @@ from fhircase.case.document import (
     covers,
     entries,
     first_day,
+    in_force,
     is_client,
     is_order,
     items,
@@ -173,7 +174,7 @@ def _qualifications(look: Look) -> Found:
 
 
 def _crisis(look: Look) -> Found:
-    if any(word(one.get("state")) in ("active", "") for one in entries(look.doc, "crisis_plans")):
+    if any(in_force(one, look.today) for one in entries(look.doc, "crisis_plans")):
         return
     for flag in entries(look.doc, "flags"):
         if word(flag.get("state")) in ("active", "") and covers(flag, look.today) and CRISIS & set(words(flag.get("categories"))):

@@ -197,6 +197,12 @@ def chain(held: Mapping[str, Doc], ref: str, entry: Doc) -> list[tuple[str, Doc]
     return list(found.items())
 
 
+def in_force(plan: Doc, day: date) -> bool:
+    """A crisis plan that holds on that day: active, begun, not ended."""
+    begins, ends = first_day(plan.get("starts")), last_day(plan.get("ends"))
+    return word(plan.get("state")) in ("active", "") and (begins is None or begins <= day) and (ends is None or day <= ends)
+
+
 def refusal(what: str, path: str, hint: str) -> Problem:
     """What stands in the way."""
     return Problem(what, path, hint, "business-rule")

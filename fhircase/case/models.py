@@ -66,7 +66,7 @@ KINDS: Mapping[str, Kind] = {
     "disability": Kind(
         ("self-care", "mobility", "housing", "employment"), ("functional-status", "housed", "employed"), template="disability"
     ),
-    "legal": Kind(("legal",), ("represented", "matter-resolved"), "justice", "legal"),
+    "legal": Kind(("legal",), ("represented", "matter-resolved"), template="legal"),
     "youth": Kind(("education", "safety", "housing"), ("in-school", "housed", "employed", "placement-stable"), template="youth"),
     "social": Kind(("housing", "food", "transport", "employment"), ("housed", "food-secure", "employed"), template="social"),
     "re-entry": Kind(("legal", "housing", "employment", "substance-use"), ("recidivism", "housed", "employed"), "justice", "re-entry"),

@@ -135,6 +135,9 @@ PHRASES: Mapping[str, Row] = {
         "Voici ce que nous avons convenu : {text}",
         "Das haben wir vereinbart: {text}",
     ),
+    "signs": ("Your warning signs: {text}", "Sus señales de alerta: {text}", "Vos signes d’alerte : {text}", "Ihre Warnzeichen: {text}"),
+    "do": ("Do this: {text}", "Haga esto: {text}", "Faites ceci : {text}", "Tun Sie das: {text}"),
+    "never": ("Do not do this: {text}", "No haga esto: {text}", "Ne faites pas ceci : {text}", "Tun Sie das nicht: {text}"),
     "ask-crisis": (
         "Then call {name}.",
         "Después, llame a {name}.",

@@ -18,6 +18,7 @@ from fhircase.case.document import (
     covers,
     entries,
     first_day,
+    in_force,
     is_client,
     is_order,
     items,
@@ -260,9 +261,16 @@ def _when(t: _Teller, written: object) -> str:
 def _crisis(t: _Teller) -> list[str]:
     lines = [t.say("emergency")]
     for plan in _shown(t, "crisis_plans"):
-        text = ": ".join(one for one in (word(plan.get("title")), word(plan.get("about"))) if one)
-        if text and plan.get("state") in (None, "active"):
-            lines.append(t.say("agreed", text=text))
+        if not in_force(plan, t.today):
+            continue
+        if word(plan.get("title")):
+            lines.append(t.say("agreed", text=word(plan.get("title"))))
+        if word(plan.get("about")):
+            lines.append(t.say("signs", text=word(plan.get("about"))))
+        for step in items(plan, "steps"):
+            what, when = word(step.get("do")), word(step.get("when"))
+            if what and word(step.get("state")) not in ("cancelled", "stopped", "entered-in-error"):
+                lines.append(t.say("never" if step.get("never") is True else "do", text=f"{what} ({when})" if when else what))
     name = _name(t, people.owner(t.doc, t.today).person)
     return [*lines, t.say("ask-crisis", name=name)] if name else lines
 

@@ -61,6 +61,8 @@ CAUSES: list[tuple[str, str, str, Doc]] = [
      case(team={"members": [{"role": "case-manager", "person": MANAGER, "until": "2026-11-20"}]})),
     ("crisis-without-plan", "no plan", "Flag/f-1", case(flags=[FLAG])),
     ("crisis-without-plan", "a plan that is no longer in force", "Flag/f-1", case(flags=[FLAG], crisis_plans=[OVER])),
+    ("crisis-without-plan", "a plan that has ended", "Flag/f-1",
+     case(flags=[FLAG], crisis_plans=[{"id": "x", "state": "active", "ends": "2026-11-24"}])),
     ("consent-without-authority", "an ended guardian", "Consent/k-1", case(consents=[CONSENT], contacts=ENDED)),
     ("consent-without-authority", "a daughter", "Consent/k-1", case(consents=[CONSENT], contacts=[guardian(relationship="daughter")])),
     ("consent-without-authority", "a stranger", "Consent/k-1", case(consents=[CONSENT])),

@@ -23,6 +23,10 @@ def test_the_tables_hold_every_model_kind_and_domain_of_the_mappings_and_no_othe
     assert {domain for kind in (EVERY, *KINDS.values()) for domain in kind.domains} <= codes("domain")
 
 
+def test_the_kinds_that_need_a_label_are_those_that_the_mappings_label() -> None:
+    assert {name for name, kind in KINDS.items() if kind.label} == codes("privacy-label")
+
+
 def test_a_case_without_model_or_kind_has_the_usual() -> None:
     asked = effective({})
     assert (asked.contact_days, asked.review_days, asked.domains, asked.labels) == (30, 90, EVERY.domains, frozenset())
@@ -62,13 +66,13 @@ def test_own_services_are_wanted_in_direct_service_even_beside_brokerage() -> No
 
 @pytest.mark.parametrize(
     ("kind", "label"),
-    [("substance-use", "substance-use"), ("mental-health", "mental-health"), ("re-entry", "justice"), ("legal", "justice")],
+    [("substance-use", "substance-use"), ("mental-health", "mental-health"), ("re-entry", "justice")],
 )
 def test_sensitive_kinds_need_a_label(kind: str, label: str) -> None:
     assert effective({"kinds": [kind]}).labels == {label}
 
 
-@pytest.mark.parametrize("kind", ["medical", "disability", "youth", "social"])
+@pytest.mark.parametrize("kind", ["medical", "disability", "youth", "social", "legal"])
 def test_other_kinds_need_no_label(kind: str) -> None:
     assert effective({"kinds": [kind]}).labels == frozenset()
 

@@ -179,13 +179,25 @@ def test_a_time_in_utc_is_told_as_the_clients_time_where_the_zone_is_known_and_a
 def test_in_a_crisis_the_emergency_number_comes_first_then_what_was_agreed_then_whom_to_call() -> None:
     doc = case(
         crisis_plans=[
-            {"id": "1", "state": "active", "title": "When voices come back", "about": "Sit down and call my sister"},
+            {
+                "id": "1", "state": "active", "title": "When the voices come back", "about": "I stop sleeping",
+                "steps": [
+                    {"do": "Call my sister", "when": "first night without sleep"},
+                    {"do": "Call the police", "never": True},
+                    {"do": "Go out", "state": "cancelled"},
+                ],
+            },
             {"id": "2", "state": "revoked", "title": "Old plan"},
+            {"id": "3", "state": "active", "title": "Over", "ends": "2026-11-24"},
+            {"id": "4", "state": "active", "title": "Not yet", "starts": "2026-11-26"},
         ]
-    )
+    )  # fmt: skip
     assert lines("crisis", doc) == (
         "If you are in danger, call the emergency number at once.",
-        "This is what we agreed: When voices come back: Sit down and call my sister",
+        "This is what we agreed: When the voices come back",
+        "Your warning signs: I stop sleeping",
+        "Do this: Call my sister (first night without sleep)",
+        "Do not do this: Call the police",
         "Then call Kim Lee.",
     )
 
