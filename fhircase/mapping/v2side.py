@@ -480,7 +480,7 @@ def _alone(line: Line, way: tuple[Any, ...], look: Callable[[str], tuple[str | N
             return long(run, segment, rep, of, above, name)
         if whole is not None:
             value = whole(source, run, at)
-            if value is None:
+            if value is None or value.isspace():
                 return ABSENT
         else:
             parts = at.parts

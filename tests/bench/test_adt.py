@@ -23,12 +23,16 @@ DISCHARGE = "\r".join(
     [
         "MSH|^~\\&|EPIC|MERCY|FHIRCASE|COUNTY|20261120143005-0500||ADT^A03^ADT_A03|MSG42|P|2.5.1",
         "EVN|A03|20261120143000-0500|||OP1^Lee^Kim|20261120142500-0500",
-        "PID|1||MRN12345^^^MERCY^MR~MCD778^^^ORMED^MA||NÚÑEZ-O\\T\\BRIEN^José^Q||19560304|F||2106-3^White^HL70005"
-        "|12 Main St^Apt 3^Salem^OR^97301^USA^H||^PRN^PH^^^503^5550100~^NET^Internet^jose@example.org||es^Spanish^ISO639|W",
+        (
+            "PID|1||MRN12345^^^MERCY^MR~MCD778^^^ORMED^MA||NÚÑEZ-O\\T\\BRIEN^José^Q||19560304|F||2106-3^White^HL70005"
+            "|12 Main St^Apt 3^Salem^OR^97301^USA^H||^PRN^PH^^^503^5550100~^NET^Internet^jose@example.org||es^Spanish^ISO639|W"
+        ),
         "PD1||||1245319599^Adams^Ruth^^^Dr^^^NPI",
         "NK1|1|ORTIZ^Ana|DAU^Daughter^HL70063|14 Main St^^Salem^OR^97301|^PRN^PH^^^503^5550111||C",
-        "PV1|1|I|4E^401^B^MERCY||||1234567893^Welby^Marcus^^^Dr^^^NPI|||MED|||||||||V777^^^MERCY^VN"
-        "|||||||||||||||||06|SNF1&SUNNY||MERCY|||||20261110080000-0500|20261120142500-0500",
+        (
+            "PV1|1|I|4E^401^B^MERCY||||1234567893^Welby^Marcus^^^Dr^^^NPI|||MED|||||||||V777^^^MERCY^VN"
+            "|||||||||||||||||06|SNF1&SUNNY||MERCY|||||20261110080000-0500|20261120142500-0500"
+        ),
         "PV2|||I50.9^Heart failure^I10|||||20261110|20261120",
         "DG1|1||I50.9^Heart failure^I10||20261110|F|||||||||1",
         "DG1|2||E11.9^Type 2 diabetes^I10||20261110|F|||||||||2",
