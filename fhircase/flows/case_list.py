@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import date
 from typing import Any
 
+from fhircase.case import lifecycle, people
+from fhircase.case.due import PARTS, due
 from fhircase.errors import Invalid, Malformed
 from fhircase.fhir import jsontext, search, times
-from fhircase.flows import cases, kinds
+from fhircase.flows import cases, judged, kinds
 from fhircase.flows.hub import Hub
 from fhircase.mapping import schema
 from fhircase.plans.change import Ref
+from fhircase.plans.partner import HUB
 from fhircase.ports import Stored, Tx, Viewer
 
 Doc = dict[str, Any]
@@ -20,29 +24,37 @@ Doc = dict[str, Any]
 _SCANNED = 1_000
 """So many cases are looked through for one page; the rest of a selective search is behind ``next``."""
 
-FILTERS = ("name", "birth_date", "phase", "status", "owner")
+FILTERS = ("name", "birth_date", "phase", "status", "owner", "partner", "due")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """All must hold; '' asks for nothing. ``name`` any part of a name, ``status`` the state of the episode, ``owner`` the reference
+    or id of who is accountable today (the manager, or who covers), or else of the organisation; ``partner`` one that is a member of
+    the case; ``due`` a day: something is due by then (``case.due``)."""
+
+    name: str = ""
+    birth_date: str = ""
+    phase: str = ""
+    status: str = ""
+    owner: str = ""
+    partner: str = ""
+    due: str = ""
+
+
+ANY = Wanted()
 
 
 def index(
-    hub: Hub,
-    viewer: Viewer,
-    *,
-    name: str = "",
-    birth_date: str = "",
-    phase: str = "",
-    status: str = "",
-    owner: str = "",
-    count: int = 50,
-    cursor: str | None = None,
+    hub: Hub, viewer: Viewer, wanted: Wanted = ANY, *, count: int = 50, cursor: str | None = None
 ) -> tuple[list[Doc], str | None]:
-    """Cases that the viewer may see, newest first, as short documents, and the next cursor. The filters must all hold:
-    ``name`` any part of a name, ``status`` the state of the episode, ``owner`` the manager's or else the organisation's
-    reference or id. A page may be short while ``next`` goes on; no case is skipped.
+    """Cases that the viewer may see, newest first, as short documents, and the next cursor. A page may be short while ``next`` goes
+    on; no case is skipped.
 
-    Raises Invalid for a phase, status or date that cannot be, Malformed for a cursor that is not ours."""
-    _known_filters(hub, phase=phase, status=status, birth_date=birth_date)
-    wanted = {"name": name, "birth_date": birth_date, "phase": phase, "owner": owner}
-    base = search.parse("EpisodeOfCare", [("_sort", "-_lastUpdated"), *((("status", status),) if status else ())], strict=True)
+    Raises Invalid for a phase, status or day that cannot be, Malformed for a cursor that is not ours."""
+    _known_filters(hub, wanted)
+    status = (("status", wanted.status),) if wanted.status else ()
+    base = search.parse("EpisodeOfCare", [("_sort", "-_lastUpdated"), *status], strict=True)
     place, past, seen = _place(cursor)
     found: list[Doc] = []
     scanned = 0
@@ -59,7 +71,7 @@ def index(
                     past, seen = moment, []
                 seen.append(stored.id)
                 doc = _short(hub, tx, viewer, stored, clients)
-                if doc is not None and _fits(doc, **wanted):
+                if doc is not None and _fits(doc, wanted) and _more(hub, tx, viewer, stored, doc, wanted):
                     found.append(doc)
                 if len(found) == count:
                     last = stored is page.matches[-1] and page.next is None
@@ -70,15 +82,53 @@ def index(
     return found, _token(place, past, seen)
 
 
-def _known_filters(hub: Hub, *, phase: str, status: str, birth_date: str) -> None:
+def _known_filters(hub: Hub, wanted: Wanted) -> None:
     words = kinds.shape(hub, kinds.SINGLES["episode"]).schema["properties"]
-    asked = {"phase": (phase, words["phase"]), "status": (status, words["state"])}
-    properties = {name: kind for name, (_, kind) in asked.items()}
-    properties["birth_date"] = {"type": "string", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}$", "format": "fhir-date"}
-    given = {name: value for name, value in (("phase", phase), ("status", status), ("birth_date", birth_date)) if value}
-    problems = schema.closed(properties).problems(given)
+    day = {"type": "string", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}$", "format": "fhir-date"}
+    asked = {"phase": words["phase"], "status": words["state"], "birth_date": day, "due": day}
+    given = {name: value for name in asked if (value := getattr(wanted, name))}
+    problems = schema.closed(asked).problems(given)
     if problems:
         raise Invalid(problems)
+
+
+def _more(hub: Hub, tx: Tx, viewer: Viewer, stored: Stored, doc: Doc, wanted: Wanted) -> bool:
+    """The filters that look into the case; asked last, for they read it."""
+    if wanted.partner and not any(
+        grant.kind == "member" for grant in tx.plans.grants(partner=wanted.partner, case=stored.id, at=viewer.at)
+    ):
+        return False
+    if wanted.owner and not _owned(hub, tx, stored, doc, wanted.owner):
+        return False
+    if wanted.due:
+        held = _parts(hub, tx, viewer, stored, tuple(PARTS))
+        doc["due"] = [
+            {"what": one.what, "id": one.id, "day": one.day.isoformat(), "title": one.title}
+            for one in due(held, date.fromisoformat(wanted.due))
+        ]
+        return bool(doc["due"])
+    return True
+
+
+def _owned(hub: Hub, tx: Tx, stored: Stored, doc: Doc, owner: str) -> bool:
+    teams = [s for s in tx.plans.of_case(stored.id, ["CareTeam"]) if s.creator == HUB and not s.deleted]
+    team = hub.maps.mapping("team").into(teams[0].body).doc if teams else {}
+    accountable = people.owner({"episode": doc, "team": team}, judged.today(hub)).person
+    named = accountable or str(doc.get("manager") or doc.get("organization") or "")
+    return owner in (named, named.rpartition("/")[2])
+
+
+def _parts(hub: Hub, tx: Tx, viewer: Viewer, stored: Stored, names: Sequence[str]) -> Doc:
+    types = {kinds.KINDS[name].type for name in names}
+    made: Doc = {name: [] for name in names}
+    for one in tx.plans.of_case(stored.id, sorted(types)):
+        if one.deleted or (not viewer.everything and tx.plans.read(viewer, one.ref) is None):
+            continue
+        body = one.body
+        name = kinds.of(body)
+        if name in made:
+            made[name].append({**hub.maps.mapping(kinds.KINDS[name].mapping).into(body).doc, "id": one.id})
+    return made
 
 
 def _token(place: str | None, past: int | None, seen: Sequence[str]) -> str:
@@ -109,14 +159,12 @@ def _short(hub: Hub, tx: Tx, viewer: Viewer, stored: Stored, clients: Mapping[Re
     return {**episode, "id": stored.id, "client_id": stored.client, "client": client, "updated": updated}
 
 
-def _fits(doc: Doc, *, name: str, birth_date: str, phase: str, owner: str) -> bool:
+def _fits(doc: Doc, wanted: Wanted) -> bool:
     client = doc.get("client", {})
-    owned = str(doc.get("manager") or doc.get("organization") or "")
     return (
-        (not name or any(name.casefold() in words for words in _names(client)))
-        and (not birth_date or client.get("born") == birth_date)
-        and (not phase or doc.get("phase") == phase)
-        and (not owner or owner in (owned, owned.rpartition("/")[2]))
+        (not wanted.name or any(wanted.name.casefold() in words for words in _names(client)))
+        and (not wanted.birth_date or client.get("born") == wanted.birth_date)
+        and (not wanted.phase or lifecycle.phase_of(doc) == wanted.phase)
     )
 
 

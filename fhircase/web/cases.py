@@ -9,10 +9,10 @@ from flask import Blueprint, Response, current_app, g, request
 
 from fhircase.access.principal import Principal
 from fhircase.case.closing import Closing
-from fhircase.errors import Invalid, Malformed, Problem, WrongMediaType
+from fhircase.errors import Invalid, Malformed, Problem, Refused, WrongMediaType
 from fhircase.fhir import jsontext
 from fhircase.flows import activate as activation
-from fhircase.flows import case_list, cases, correct, decide, kinds, move_case, open_case, timeline
+from fhircase.flows import case_list, cases, correct, decide, judged, kinds, move_case, open_case, timeline
 from fhircase.flows.hub import Hub
 from fhircase.mapping import schema
 from fhircase.plans.change import Agent
@@ -79,15 +79,23 @@ def _answer(view: cases.CaseView, status: int = 200, **more: Any) -> Response:
 
 @bp.get("")
 def list_cases() -> Response:
-    """Cases that the caller may see; filters name, birth_date, phase, status, owner; paging by ``next``."""
+    """Cases that the caller may see; filters name, birth_date, phase, status, owner, partner, mine, due; paging by ``next``."""
     _who().require("search-type", "EpisodeOfCare")
-    asked = _query(*case_list.FILTERS, "count", "next")
+    asked = _query(*case_list.FILTERS, "mine", "count", "next")
+    hub = _hub()
+    filters = {name: asked.get(name, "") for name in case_list.FILTERS}
+    if filters["due"] == "today":
+        filters["due"] = judged.today(hub).isoformat()
+    if asked.get("mine", "false") not in ("true", "false"):
+        raise Malformed("mine is true or false", path="mine")
+    if asked.get("mine") == "true":
+        user = _who().agent().user or ""
+        if not user.startswith("Practitioner/"):
+            hint = "ask with owner, or make a key with --user Practitioner/…"
+            raise Refused("this key stands for no Practitioner", path="mine", hint=hint)
+        filters["owner"] = user
     items, following = case_list.index(
-        _hub(),
-        _who().viewer(_hub().now()),
-        **{name: asked.get(name, "") for name in case_list.FILTERS},
-        count=_count(asked),
-        cursor=asked.get("next"),
+        hub, _who().viewer(hub.now()), case_list.Wanted(**filters), count=_count(asked), cursor=asked.get("next")
     )
     return Response(jsontext.dumps({"items": items, "next": following}), content_type="application/json")
 
