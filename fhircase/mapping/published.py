@@ -128,8 +128,10 @@ def _systems(maps: Mappings, told: Any) -> Iterator[Resource]:
         words = told["codes"].get(id_, {})
         concepts = []
         for code, (display, definition) in codes.items():
-            concept = {"code": code, "display": display or _plain(code)}
-            if meaning := words.get(code) or definition:
+            meaning = words.get(code) or definition
+            # A code that is no word (a language's) is shown by what it means.
+            concept = {"code": code, "display": display or (meaning.rstrip(".") if meaning and len(code) == 2 else _plain(code))}
+            if meaning:
                 concept["definition"] = meaning
             concepts.append(concept)
         content = "fragment" if system in part else "complete"

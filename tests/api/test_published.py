@@ -92,6 +92,16 @@ def test_every_code_of_ours_is_published_with_a_display(resources: dict[str, dic
                     assert all(concept["display"].strip() for concept in concepts.values()), side
 
 
+def test_every_code_of_ours_says_what_it_means(resources: dict[str, dict[str, dict[str, Any]]]) -> None:
+    """By the standard code that it stands for, else by a sentence in mappings/published.json."""
+    mute = {
+        url.removeprefix(published.CODES): codes
+        for url, one in resources["CodeSystem"].items()
+        if (codes := [concept["code"] for concept in one["concept"] if not concept.get("definition", "").endswith(".")])
+    }
+    assert mute == {}, "say in mappings/published.json, under codes, what these mean"
+
+
 def test_all_that_is_published_is_good_r4(resources: dict[str, dict[str, dict[str, Any]]]) -> None:
     count = 0
     for found in resources.values():
