@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from fhircase.errors import Problem
+from fhircase.fhir.definitions import Release
 
 # fhir.resources has R4B (4.3.0). In these types R4B differs from R4, or does not have them.
 _CHANGED = frozenset(
@@ -49,13 +50,18 @@ _CHANGED = frozenset(
 )
 
 
-def second_opinion(resource: dict[str, Any]) -> list[Problem]:
-    """What the models find wrong with the structure of one resource that has passed ``checks``; at most 50 problems, each at its
-    element. Empty for the types in which R4B differs from R4, and for Bundle and Parameters, whose parts are judged singly."""
+def second_opinion(resource: dict[str, Any], release: Release = "R4") -> list[Problem]:
+    """What the models find wrong with the structure of one resource that has passed ``checks`` (of R5 there are the models alone);
+    at most 50 problems, each at its element. Empty for the types in which R4B differs from R4, and for Bundle and Parameters,
+    whose parts are judged singly."""
     type_ = str(resource.get("resourceType"))
-    if type_ in _CHANGED or type_.startswith("MedicinalProduct"):
+    # Half a second to import: only when asked for.
+    if release == "R5":
+        from fhir.resources import get_fhir_model_class
+    elif type_ in _CHANGED or type_.startswith("MedicinalProduct"):
         return []
-    from fhir.resources.R4B import get_fhir_model_class  # half a second: only when asked for
+    else:
+        from fhir.resources.R4B import get_fhir_model_class
     from pydantic import ValidationError
 
     try:

@@ -1,4 +1,4 @@
-"""What the R4 tables (``fhircase.fhir.definitions``) say of one element, as mapping lines need it."""
+"""What the tables of a release (``fhircase.fhir.definitions``) say of one element, as mapping lines need it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
-from fhircase.fhir import definitions as r4
+from fhircase.fhir import definitions as tables
+from fhircase.fhir.definitions import Release
+
+RELEASES: tuple[Release, ...] = ("R4", "R5")
 
 PRIMITIVE = {
     "base64Binary": "text", "boolean": "boolean", "canonical": "text", "code": "text", "date": "date", "dateTime": "dateTime",
@@ -20,7 +23,7 @@ PRIMITIVE = {
 @dataclass(frozen=True, slots=True)
 class Element:
     """``types`` as FHIR names them (a backbone element has its path, ``Goal.target``); ``many``: a list; ``targets`` what a
-    Reference may point to (empty: anything); ``binding``: system → codes of a required binding."""
+    Reference may point to (empty: anything); ``binding``: system → codes of a required binding (system ``''``: not known)."""
 
     path: str
     types: tuple[str, ...]
@@ -35,34 +38,30 @@ class Element:
         return sorted(code for codes in (self.binding or {}).values() for code in codes)
 
 
-def is_resource(name: str) -> bool:
-    return r4.is_resource(name)
+def is_resource(name: str, release: Release = "R4") -> bool:
+    return tables.is_resource(name, release)
 
 
-def resources() -> list[str]:
-    return sorted(r4.resource_types())
+def resources(release: Release = "R4") -> list[str]:
+    return sorted(tables.resource_types(release))
 
 
-@lru_cache(maxsize=1024)
-def children(type_: str) -> Mapping[str, Element]:
+@lru_cache(maxsize=2048)
+def children(type_: str, release: Release = "R4") -> Mapping[str, Element]:
     """The elements of a type by name; a choice under its name without ``[x]``. Empty for an unknown type."""
-    if not r4.is_known(type_):
+    if not tables.is_known(type_, release):
         return {}
     made = {}
-    for name, row in r4.elements(type_).items():
+    for name, row in tables.elements(type_, release).items():
         plain = name.removesuffix("[x]")
-        binding = r4.codes(row.codes) if row.codes else None
+        binding = tables.codes(row.codes) if row.codes else {"": frozenset(row.listed)} if row.listed else None
         made[plain] = Element(f"{type_}.{plain}", row.types, row.min > 0, row.max != 1, row.targets, binding, name.endswith("[x]"))
     return made
 
 
-@lru_cache(maxsize=1024)
-def _choices(type_: str) -> frozenset[str]:
-    return frozenset(name[:-3] for name in r4.elements(type_) if name.endswith("[x]")) if r4.is_known(type_) else frozenset()
-
-
-def is_choice(type_: str, name: str) -> bool:
-    return name in _choices(type_)
+def is_choice(type_: str, name: str, release: Release = "R4") -> bool:
+    found = children(type_, release).get(name)
+    return found is not None and found.choice
 
 
 def choice_key(name: str, type_: str) -> str:

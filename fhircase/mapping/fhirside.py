@@ -40,7 +40,7 @@ class Unit:
     need: bool
     default: Any
     scope: Scope | None = None
-    walk: Callable[[Json], list[tuple[str, str, tuple[str | int, ...]]]] | None = None
+    holds: Callable[[Json], bool] | None = None
 
 
 # ------------------------------------------------------------------------------------------------ cursors
@@ -312,13 +312,7 @@ def _single(path: Path, item: Item, name: str) -> tuple[Any, Any, Any, Any]:
     key, shadow = last.key, "_" + last.key
     rivals: tuple[str, ...] = ()
     if path.choice:
-        owner = path.element.path.rpartition(".")[0]
-        types = (
-            definitions.children(owner)[path.choice].types
-            if owner in ("",) or path.choice in definitions.children(owner)
-            else path.element.types
-        )
-        rivals = tuple(k for t in types if (k := definitions.choice_key(path.choice, t)) != key)
+        rivals = tuple(k for t in path.element.types if (k := definitions.choice_key(path.choice, t)) != key)
     read, fresh, update = item.read, item.fresh, item.update
     if last.many:
         return _first(path, item, name)
@@ -446,10 +440,27 @@ def _first(path: Path, item: Item, name: str) -> tuple[Any, Any, Any, Any]:
     return get, put, edit, drop
 
 
+def _inside(item: Item, part: str) -> Item:
+    """An entry of a list of which the line takes one part (CodeableReference: ``reference`` or ``concept``)."""
+
+    def read(element: Any, problems: Problems, at: str) -> Any:
+        held = element.get(part) if type(element) is dict else None
+        return None if held is None else item.read(held, problems, at)
+
+    def fresh(value: Any, problems: Problems, at: str) -> Any:
+        made = item.fresh(value, problems, at)
+        return None if made is None else {part: made}
+
+    return Item(read, fresh, lambda element, value, before, problems, at: fresh(value, problems, at))
+
+
 def _list(path: Path, item: Item, name: str, skip: Skip | None) -> tuple[Any, Any, Any, Any]:
     """A list of plain values, codes or references. Entries that stay are kept as they were sent; those that cannot be
     read (a reference by identifier alone) are not ours to remove."""
     *above, last = path.hops
+    if path.inside:
+        item = _inside(item, last.key)
+        last = above.pop()
     find, make = finder(above), maker(above)
     key = last.key
     read, fresh = item.read, item.fresh
@@ -704,8 +715,34 @@ def _hashed(value: Any) -> Any:
     return repr(value) if isinstance(value, list | dict) else value
 
 
-def _group_list(path: Path, line: Line, scope: Scope, skip: Skip | None) -> tuple[Any, Any, Any, Any]:
+class _Part:
+    """The lines over one part of an entry, as lines over the entry."""
+
+    def __init__(self, scope: Scope, part: str) -> None:
+        self.scope = scope
+        self.part = part
+        self.names = scope.names
+
+    def read(self, node: Json, problems: Problems) -> Json:
+        held = node.get(self.part)
+        return self.scope.read(held, problems) if type(held) is dict else {}
+
+    def put(self, doc: Json, node: Json, problems: Problems) -> None:
+        held: Json = {}
+        self.scope.put(doc, held, problems)
+        if held:
+            node[self.part] = held
+
+    def edit(self, doc: Json, node: Json, problems: Problems, partial: bool) -> None:
+        self.scope.edit(doc, node[self.part], problems, partial)
+
+
+def _group_list(path: Path, line: Line, lines: Scope, skip: Skip | None) -> tuple[Any, Any, Any, Any]:
     *above, last = path.hops
+    scope: Scope | _Part = lines
+    if path.inside:
+        scope = _Part(lines, last.key)
+        last = above.pop()
     find, make = finder(above), maker(above)
     list_key, name = last.key, line.name
     key = line.key or tuple(scope.names)
@@ -892,18 +929,24 @@ def _below(problems: Problems, since: int, prefix: str) -> None:
 
 
 class Scope:
-    """Compiled lines over one object."""
+    """Compiled lines over one object. ``others``: the lines of R4, where these are those of a later release, which may not
+    have a place for each of their fields."""
 
-    __slots__ = ("units", "names", "_known", "_read", "_fresh", "_writes", "_rivals")
+    __slots__ = ("units", "names", "_known", "_read", "_plain", "_guarded", "_fresh", "_rivals", "_homeless")
 
-    def __init__(self, lines: Iterable[Line], type_: str = "") -> None:
+    def __init__(self, lines: Iterable[Line], others: Iterable[Line] = ()) -> None:
         lines = tuple(lines)
-        self.units = tuple(_unit(line, lines) for line in lines)
+        there = {line.name: line for line in others}
+        self.units = tuple(_unit(line, lines, there.get(line.name)) for line in lines)
         self.names = tuple(line.name for line in lines)
         self._known = frozenset(self.names)
+        self._homeless = frozenset(there) - self._known
         self._read = tuple((unit.name, unit.get) for unit in self.units if unit.line.only != "out")
-        self._writes = tuple(unit for unit in self.units if unit.line.only != "in")
-        self._fresh = tuple((unit.name, unit.put, unit.need, unit.default) for unit in self._writes)
+        writes = [unit for unit in self.units if unit.line.only != "in"]
+        # What stands under a condition comes last: the other lines may write the element that it looks at.
+        self._plain = tuple(unit for unit in writes if unit.holds is None)
+        self._guarded = tuple(unit for unit in writes if unit.holds is not None)
+        self._fresh = tuple((unit.name, unit.put, unit.need, unit.default) for unit in self._plain)
         self._rivals = _rivals(lines)
 
     def read(self, node: Json, problems: Problems) -> Json:
@@ -929,6 +972,17 @@ class Scope:
                     problems.append(Problem("is needed", name, "", "required"))
             else:
                 put(node, value, problems)
+        for unit in self._guarded:
+            value = doc.get(unit.name)
+            if unit.holds is not None and unit.holds(node):
+                if value is None:
+                    value = unit.default
+                if value is not None:
+                    unit.put(node, value, problems)
+                elif unit.need:
+                    problems.append(Problem("is needed", unit.name, "", "required"))
+            elif value is not None:
+                problems.append(_out_of_place(unit))
 
     def edit(self, doc: Json, node: Json, problems: Problems, partial: bool) -> None:
         """In an object that is there: only what differs."""
@@ -937,7 +991,7 @@ class Scope:
         if self._rivals:
             doc = self._settled(doc, problems)
         drops, changes = [], []
-        for unit in self._writes:
+        for unit in self._plain:
             name = unit.name
             if partial and name not in doc:
                 continue
@@ -946,20 +1000,38 @@ class Scope:
             if value is None or value == []:
                 if before is not None:
                     drops.append(unit)
-            elif before != value or type(before) is not type(value) and type(value) is bool:
+            elif _differs(before, value):
                 changes.append((unit, value, before))
+        guarded = []
+        for unit in self._guarded if self._guarded else ():
+            if not partial or unit.name in doc:
+                before = unit.get(node, [])
+                guarded.append((unit, before))
+                if before is not None and not doc.get(unit.name):
+                    drops.append(unit)
         for unit in drops:
             unit.drop(node)
         for unit, value, before in changes:
             unit.edit(node, value, before, problems, partial)
+        for unit, before in guarded:
+            value = doc.get(unit.name)
+            if value is None or value == []:
+                continue
+            if unit.holds is None or not unit.holds(node):
+                problems.append(_out_of_place(unit))
+            elif _differs(unit.get(node, []), value):
+                unit.edit(node, value, before, problems, partial)
 
     def clear(self, node: Json) -> None:
-        for unit in self._writes:
-            unit.drop(node)
+        for unit in (*self._guarded, *self._plain):
+            if unit.holds is None or unit.holds(node):
+                unit.drop(node)
 
     def _unknown(self, doc: Json, problems: Problems) -> None:
         for name in doc:
-            if name not in self._known:
+            if name in self._homeless:
+                problems.append(Problem("has no place in this release and was left out", name, "", "not-supported", "warning"))
+            elif name not in self._known:
                 problems.append(Problem(f"no such field{likely(str(name), self._known)}", str(name), "", "structure"))
 
     def _settled(self, doc: Json, problems: Problems) -> Json:
@@ -973,6 +1045,15 @@ class Scope:
                             problems.append(Problem(f"cannot stand beside '{first}': FHIR has room for one of them", name, "", "structure"))
                             doc = {key: value for key, value in doc.items() if key != name}
         return doc
+
+
+def _differs(before: Any, value: Any) -> bool:
+    return before != value or type(before) is not type(value) and type(value) is bool
+
+
+def _out_of_place(unit: Unit) -> Problem:
+    conditions = " and ".join(f"{path.text} is {' or '.join(sorted(map(str, wanted)))}" for path, wanted in unit.line.if_)
+    return Problem(f"is kept only where {conditions}", unit.name, "leave it out, or change that first", "business-rule")
 
 
 def _rivals(lines: Sequence[Line]) -> tuple[tuple[tuple[str, ...], ...], ...]:
@@ -992,11 +1073,11 @@ def _rivals(lines: Sequence[Line]) -> tuple[tuple[tuple[str, ...], ...], ...]:
     return tuple(tuple(tuple(fields) for fields in sides.values()) for sides in found.values() if len(sides) > 1)
 
 
-def _unit(line: Line, siblings: Sequence[Line]) -> Unit:
+def _unit(line: Line, siblings: Sequence[Line], other: Line | None = None) -> Unit:
     path = line.paths[0]
     scope: Scope | None = None
     if line.fields is not None:
-        scope = Scope(line.fields)
+        scope = Scope(line.fields, (other.fields or ()) if other is not None else ())
         four = _group_list(path, line, scope, _owned(path, line, siblings)) if line.many else _group_single(path, line, scope)
     elif line.alternatives:
         four = _either(line)
@@ -1014,22 +1095,28 @@ def _unit(line: Line, siblings: Sequence[Line]) -> Unit:
             item = _apart(item, codings)
         four = _list(path, item, line.name, _owned(path, line, siblings)) if line.many else _single(path, item, line.name)
     get, put, edit, drop = four
-    if line.if_:
-        get = _guarded(get, line)
-    return Unit(line.name, line, get, put, edit, drop, line.need, line.default, scope)
+    holds = _holds(line) if line.if_ else None
+    if holds is not None:
+        get = _guarded(get, holds)
+    return Unit(line.name, line, get, put, edit, drop, line.need, line.default, scope, holds)
 
 
-def _guarded(get: Callable[[Json, Problems], Any], line: Line) -> Callable[[Json, Problems], Any]:
+def _holds(line: Line) -> Callable[[Json], bool]:
+    """Whether ``when`` of a line is so in an object."""
     tests = [(finder(path.hops[:-1]), path.hops[-1].key, wanted) for path, wanted in line.if_]
 
-    def guarded(node: Json, problems: Problems) -> Any:
+    def holds(node: Json) -> bool:
         for find, key, wanted in tests:
-            holder = find(node)
-            if holder is None or holder.get(key) not in wanted:
-                return None
-        return get(node, problems)
+            value = holder.get(key) if (holder := find(node)) is not None else None
+            if type(value) is dict or type(value) is list or value not in wanted:
+                return False
+        return True
 
-    return guarded
+    return holds
+
+
+def _guarded(get: Callable[[Json, Problems], Any], holds: Callable[[Json], bool]) -> Callable[[Json, Problems], Any]:
+    return lambda node, problems: get(node, problems) if holds(node) else None
 
 
 def _owned(path: Path, line: Line, siblings: Sequence[Line]) -> Skip | None:

@@ -1,4 +1,4 @@
-"""Mapping lines as data: read from the YAML tree, checked against the R4 tables, the code tables and each other.
+"""Mapping lines as data: read from the YAML tree, checked against the tables of a release, the code tables and each other.
 
 Every mistake is noted with its place; a line with a mistake is left out of the result, so that the rest can be checked."""
 
@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from fhircase.fhir.definitions import Release
 from fhircase.mapping import definitions, paths
 from fhircase.mapping.coder import Coder
 from fhircase.mapping.codes import Codes, Group
@@ -17,7 +18,7 @@ from fhircase.mapping.paths import BadPath, Path
 from fhircase.mapping.values import MUST, typed
 from fhircase.mapping.yamltext import Node
 
-FILE_KEYS = ("mapping", "extends", "about", "case", "fhir", "v2", "always", "fields", "examples")
+FILE_KEYS = ("mapping", "extends", "about", "case", "fhir", "v2", "releases", "why", "always", "fields", "examples")
 LINE_KEYS = (
     "fhir",
     "v2",
@@ -40,7 +41,6 @@ LINE_KEYS = (
 FHIR_KEYS = frozenset(LINE_KEYS) - {"v2", "pick", "unless"}
 V2_KEYS = frozenset(LINE_KEYS) - {"fhir", "ref", "key", "only", "alsoread"}
 AS_V2 = ("text", "date", "dateTime", "number", "boolean", "authority", "name", "contact", "place", "time-of-birth")
-RELEASES = ("R4", "R5")
 CODED = ("code", "Coding", "CodeableConcept")
 
 
@@ -65,7 +65,8 @@ class Source:
 @dataclass(frozen=True, slots=True)
 class Line:
     """One line. ``paths``: FHIR paths, all written, the first with a value read; ``alternatives``: they are types of one
-    choice instead, and the value says which. ``sources``: v2 places in order; a dict gives a fixed word per place."""
+    choice instead, and the value says which. ``if_``: elements and the values of which they must have one, for the line to
+    read or write. ``sources``: v2 places in order; a dict gives a fixed word per place."""
 
     name: str
     node: Node
@@ -88,14 +89,14 @@ class Line:
     pick: tuple[tuple[Source, frozenset[str]], ...] = ()
     when: tuple[tuple[Source, frozenset[str]], ...] = ()
     unless: tuple[tuple[Source, frozenset[str]], ...] = ()
-    if_: tuple[tuple[Path, frozenset[str]], ...] = ()
+    if_: tuple[tuple[Path, frozenset[Any]], ...] = ()
     keeps_text: bool = False
     why: str = ""
 
 
 @dataclass(slots=True)
 class Tables:
-    """What a file's lines may lean on: code tables of its site, and the mappings that ``use`` names."""
+    """What a file's lines may lean on: code tables of its site, the mappings that ``use`` names, the FHIR release of its paths."""
 
     codes: Callable[[str], Codes | None]
     code_names: Callable[[], list[str]]
@@ -103,6 +104,17 @@ class Tables:
     mapping_names: Callable[[], list[str]]
     mistakes: list[Mistake] = field(default_factory=list)
     site: str = ""
+    release: Release = "R4"
+
+
+def of_release(node: Node | None, tables: Tables) -> Node | None:
+    """What ``{R4: ..., R5: ...}`` says for this release; the node itself where it says the same for every one. None: nothing."""
+    if node is None or not isinstance(node.value, dict) or not node.value or not node.value.keys() & set(definitions.RELEASES):
+        return node
+    for release in node.value:
+        if release not in definitions.RELEASES:
+            tables.mistakes.append(node.mistake(f"'{release}' is not a release ({', '.join(definitions.RELEASES)})", release))
+    return node.get(tables.release)
 
 
 def yes(node: Node | None, tables: Tables) -> bool:
@@ -137,22 +149,25 @@ def _fhir_line(name: str, node: Node, fields: Node, type_: str, tables: Tables, 
         wrong(node.mistake("a line is {fhir: path, ...}"))
         return None
     good = _keys(node, FHIR_KEYS, tables)
-    found = node.get("fhir")
-    if found is None:
+    if node.get("fhir") is None:
         if good:
             wrong(fields.mistake("has no 'fhir'", name))
         return None
-    texts = _texts_of_release(found, tables)
+    found = of_release(node.get("fhir"), tables)
+    if found is None:
+        return None
+    texts = found.texts()
     if texts is None:
+        wrong(found.mistake("a path, a list of paths, or {R4: path, R5: path}"))
         return None
     lines_paths = [path for text in texts if (path := _path(text, found, type_, shown, targets, tables)) is not None]
     if len(lines_paths) != len(texts) or not lines_paths:
         return None
-    extra = node.get("alsoread")
+    extra = of_release(node.get("alsoread"), tables)
     also = (
         [path for text in (extra.texts() or []) if (path := _path(text, extra, type_, shown, targets, tables))] if extra is not None else []
     )
-    many, need = yes(node.get("many"), tables), yes(node.get("need"), tables)
+    many, need = yes(node.get("many"), tables), yes(of_release(node.get("need"), tables), tables)
     first = lines_paths[0]
     alternatives = len(lines_paths) > 1 and all(
         p.choice and p.choice == first.choice and p.hops[:-1] == first.hops[:-1] for p in lines_paths
@@ -165,22 +180,15 @@ def _fhir_line(name: str, node: Node, fields: Node, type_: str, tables: Tables, 
     if only not in (None, "in", "out"):
         wrong(node.get("only").mistake("'only' is in or out"))  # type: ignore[union-attr]
     line = replace(line, only=only if only in ("in", "out") else None)
-    if many and not first.element.many:
+    if many and not first.element.many and not first.inside:
         wrong(fields.mistake(f"{first.element.path} is a single element, not a list: leave out 'many'", name))
         return None
-    if many and not first.whole:
+    if many and not first.listed:
         wrong(fields.mistake(f"'{first.text}' names one entry; 'many' takes the whole list", name))
         return None
-    when = node.get("when")
+    when = of_release(node.get("when"), tables)
     if when is not None:
-        if line.only != "in":
-            wrong(node.mistake("'when' on a FHIR line needs 'only: in' (going out, nobody could tell when to write it)", "when"))
-        conditions = []
-        for text, value in when.items():
-            path = _path(text, when, type_, shown, targets, tables)
-            if path is not None and value.texts() is not None:
-                conditions.append((path, frozenset(value.texts() or ())))
-        line = replace(line, if_=tuple(conditions))
+        line = replace(line, if_=_conditions(when, type_, shown, targets, tables))
     inner = node.get("fields")
     if inner is not None:
         return _group(line, inner, node, fields, tables)
@@ -188,6 +196,43 @@ def _fhir_line(name: str, node: Node, fields: Node, type_: str, tables: Tables, 
     if line_ is not None:
         line_ = _default(line_, node, tables)
     return line_
+
+
+def _conditions(when: Node, type_: str, shown: str, targets: tuple[str, ...], tables: Tables) -> tuple[tuple[Path, frozenset[Any]], ...]:
+    """``when``: FHIR path → the value, or one of the values, that it must have."""
+    made = []
+    if not isinstance(when.value, dict):
+        tables.mistakes.append(when.mistake("a FHIR path and the value it must have: {status: active}"))
+        return ()
+    for text, values in when.items():
+        path = _path(text, when, type_, shown, targets, tables)
+        if path is None:
+            continue
+        if path.kind is None or path.hops[-1].many:
+            tables.mistakes.append(when.mistake(f"{path.element.path} is {path.type}: go on to one value that can be compared", text))
+            continue
+        wanted = _values(values, path, tables)
+        if wanted:
+            made.append((path, frozenset(wanted)))
+    return tuple(made)
+
+
+def _values(node: Node, path: Path, tables: Tables) -> list[Any]:
+    """The texts of a node as values of an element; what it cannot hold is a mistake."""
+    allowed, made = path.element.codes, []
+    if node.texts() is None:
+        tables.mistakes.append(node.mistake("a value or a list of values is wanted here"))
+    for text in node.texts() or ():
+        value = typed(text, path.kind or "text")
+        if value is None:
+            tables.mistakes.append(node.mistake(f"'{text}' is not {MUST[path.kind or 'text']}"))
+        elif allowed and value not in allowed:
+            tables.mistakes.append(
+                node.mistake(f"'{value}' is not a code of {path.element.path} ({some(allowed)}){likely(str(value), allowed)}")
+            )
+        else:
+            made.append(value)
+    return made
 
 
 def _group(line: Line, inner: Node, node: Node, fields: Node, tables: Tables) -> Line | None:
@@ -222,7 +267,11 @@ def _leaf(line: Line, node: Node, fields: Node, tables: Tables) -> Line | None:
     if ref is not None:
         return _ref(line, ref, node, tables)
     if codes is not None:
-        return _coded(line, codes, node, fields, tables)
+        of_here = of_release(codes, tables)
+        if of_here is None:
+            wrong(codes.mistake(f"names no table for {tables.release}"))
+            return None
+        return _coded(line, of_here, node, fields, tables)
     for one in (*line.paths, *line.alsoread):
         if one.type in ("CodeableConcept", "Coding"):
             further = ".text" if one.type == "CodeableConcept" else ".code or .display"
@@ -232,7 +281,7 @@ def _leaf(line: Line, node: Node, fields: Node, tables: Tables) -> Line | None:
             wrong(fields.mistake(f"{one.element.path} is a Reference: say ref: <type>, or go on to .display", line.name))
             return None
         if one.kind is None:
-            parts = some(sorted(set(definitions.children(one.type)) - {"id", "extension", "modifierExtension"}), 12)
+            parts = some(sorted(set(definitions.children(one.type, tables.release)) - {"id", "extension", "modifierExtension"}), 12)
             wrong(fields.mistake(f"{one.element.path} is {one.type}: go on to one of its parts ({parts}), or give 'fields'", line.name))
             return None
     kinds = {one.kind for one in line.paths}
@@ -258,9 +307,15 @@ def _ref(line: Line, ref: Node, node: Node, tables: Tables) -> Line | None:
             wrong(node.mistake(f"{path.element.path} is {path.type}, not a Reference", "ref"))
             return None
         allowed = path.element.targets
+        if tables.release != "R4":
+            # What a later release no longer lets it point to is told of the document, not of the file.
+            names = [one for one in names if definitions.is_resource(one, tables.release) and (not allowed or one in allowed)]
+            if not names:
+                wrong(ref.mistake(f"{path.element.path} of {tables.release} can point to none of them; allowed: {some(allowed, 12)}"))
+                return None
         for name in names:
-            if not definitions.is_resource(name):
-                wrong(ref.mistake(f"'{name}' is not a resource type{likely(name, allowed or definitions.resources())}"))
+            if not definitions.is_resource(name, tables.release):
+                wrong(ref.mistake(f"'{name}' is not a resource type{likely(name, allowed or definitions.resources(tables.release))}"))
                 return None
             if allowed and name not in allowed:
                 wrong(ref.mistake(f"{path.element.path} cannot point to {name}; allowed: {some(allowed, 12)}"))
@@ -376,21 +431,21 @@ def _required(fields: Node, type_: str, lines: list[Line], always: frozenset[str
                 written[name] = written.get(name, 0) + 1
                 if line.need or line.default is not None:
                     sure.add(name)
-    given = {name for name, _ in fields.items()}
-    for name, element in definitions.children(type_).items():
+    given = {name for name, node in fields.items() if of_release(node.get("fhir"), tables) is not None}
+    for name, element in definitions.children(type_, tables.release).items():
         # Where several lines write parts of it, any of them may; where a line has a mistake of its own, it may be the one.
         parts = sum(count for key, count in written.items() if key == name or (element.choice and key.startswith(name)))
         if not element.needed or name in always or name in sure or parts > 1 or (len(given) != len(lines) and not parts):
             continue
-        tables.mistakes.append(
-            fields.mistake(f"{shown}.{name} is required by FHIR but no field with 'need: yes' or 'else', nor 'always', writes it")
-        )
+        by = "FHIR" if tables.release == "R4" else f"FHIR {tables.release}"
+        what = f"{shown}.{name} is required by {by} but no field with 'need: yes' or 'else', nor 'always', writes it"
+        tables.mistakes.append(fields.mistake(what))
 
 
 def _twice(fields: Node, lines: list[Line], tables: Tables) -> None:
     """Two case fields that write one place would overwrite each other; "the first entry" of a list whose entries other
     lines name by where() would be one of theirs."""
-    seen: dict[str, str] = {}
+    seen: dict[str, list[Line]] = {}
     named = {(path.hops[at].key, at): line.name for line in lines for path in line.paths for at, hop in enumerate(path.hops) if hop.fixed}
     for line in lines:
         for path in line.paths:
@@ -406,42 +461,23 @@ def _twice(fields: Node, lines: list[Line], tables: Tables) -> None:
         if line.only == "in" or line.kind == "group":
             continue
         for path in line.paths:
-            here = path.text
-            if here in seen and not path.whole:
-                tables.mistakes.append(fields.mistake(f"'{here}' is already written by '{seen[here]}'", line.name))
-            seen.setdefault(here, line.name)
+            before = seen.setdefault(path.text, [])
+            for earlier in before:
+                if not path.whole and not _apart(line, earlier):
+                    tables.mistakes.append(fields.mistake(f"'{path.text}' is already written by '{earlier.name}'", line.name))
+                    break
+            before.append(line)
 
 
-def _texts_of_release(node: Node, tables: Tables) -> list[str] | None:
-    """The paths for R4. Those of R5 are read, so that a slip is told, and not yet used."""
-    if isinstance(node.value, dict):
-        made: list[str] | None = None
-        for release, paths_ in node.items():
-            if release not in RELEASES:
-                tables.mistakes.append(node.mistake(f"'{release}' is not a release (R4, R5)", release))
-                return None
-            texts = paths_.texts()
-            if texts is None:
-                tables.mistakes.append(paths_.mistake("a path, or a list of paths"))
-                return None
-            if release == "R4":
-                made = texts
-            else:
-                for text in texts:
-                    try:
-                        paths.syntax(text)
-                    except BadPath as error:
-                        tables.mistakes.append(paths_.mistake(str(error)))
-        return made
-    texts = node.texts()
-    if texts is None:
-        tables.mistakes.append(node.mistake("a path, a list of paths, or {R4: path, R5: path}"))
-    return texts
+def _apart(line: Line, other: Line) -> bool:
+    """Whether ``when`` keeps two lines from ever acting on one resource."""
+    there = {path.text: wanted for path, wanted in other.if_}
+    return any(path.text in there and not wanted & there[path.text] for path, wanted in line.if_)
 
 
 def _path(text: str, node: Node, type_: str, shown: str, targets: tuple[str, ...], tables: Tables) -> Path | None:
     try:
-        return paths.resolve(text, type_, shown, targets)
+        return paths.resolve(text, type_, shown, targets, tables.release)
     except BadPath as error:
         tables.mistakes.append(node.mistake(str(error)))
         return None
@@ -474,27 +510,22 @@ def always_members(node: Node | None, type_: str, tables: Tables) -> list[tuple[
     if not isinstance(node.value, dict):
         tables.mistakes.append(node.mistake("'always' holds FHIR paths and values"))
         return made
-    for text, value in node.items():
+    for text, value_ in node.items():
+        value = of_release(value_, tables)
+        if value is None:
+            continue
         path = _path(text, node, type_, type_, (), tables)
         if path is None:
             continue
         if path.kind is None:
             tables.mistakes.append(node.mistake(f"{path.element.path} is {path.type}: go on to one of its parts", text))
             continue
-        texts = value.texts()
-        if texts is None or (not path.whole and isinstance(value.value, list)):
+        if value.texts() is None or (not path.whole and isinstance(value.value, list)):
             tables.mistakes.append(value.mistake("one value is wanted here" if not path.whole else "a list of values"))
             continue
-        values = [typed(one, path.kind) for one in texts]
-        allowed = path.element.codes
-        for one, written in zip(values, texts):
-            if one is None:
-                tables.mistakes.append(value.mistake(f"'{written}' is not {MUST[path.kind]}"))
-            elif allowed and one not in allowed:
-                tables.mistakes.append(
-                    value.mistake(f"'{one}' is not a code of {path.element.path} ({some(allowed)}){likely(str(one), allowed)}")
-                )
-        made.append((path, values if path.whole else values[0]))
+        values = _values(value, path, tables)
+        if values:
+            made.append((path, values if path.whole else values[0]))
     return made
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Mapping as MappingOf
 from dataclasses import dataclass, field
 from typing import Any
 
 from fhircase.errors import Problem
+from fhircase.fhir.definitions import Release
 from fhircase.hl7v2 import Authorities, Message
 from fhircase.mapping.fhirside import Scope, Unit, maker
 from fhircase.mapping.lines import Line
@@ -20,7 +21,7 @@ Doc = dict[str, Any]
 Resource = dict[str, Any]
 Trail = tuple[str | int, ...]
 
-__all__ = ["Doc", "In", "Mapping", "Out", "Place", "Resource"]
+__all__ = ["Doc", "In", "Lines", "Mapping", "Out", "Place", "Resource"]
 
 #: Members that are not part of what a mapping says: the store's and the reader's.
 _ASIDE = frozenset({"resourceType", "id", "meta", "implicitRules"})
@@ -29,7 +30,7 @@ _ASIDE = frozenset({"resourceType", "id", "meta", "implicitRules"})
 @dataclass(frozen=True, slots=True)
 class Out:
     """``resource`` is the caller's to keep. ``problems``: paths are case fields (``members[0].role``); severity error: the
-    value was not written; warning: it was kept as text."""
+    value was not written; warning: it was kept as text, or (code not-supported) the release asked for has no place for it."""
 
     resource: Resource
     problems: tuple[Problem, ...]
@@ -68,16 +69,43 @@ class In:
         return tuple(_shown(trail) for trail in _leaves(self._resource) if not any(trail[:n] in read for n in range(1, len(trail) + 1)))
 
 
-class Mapping:
-    """``name`` as in the file, ``fhir`` the resource type (None for v2 mappings), ``v2`` the message type (None for FHIR
-    ones), ``lines`` as read. Made by ``Mappings``; safe to share between threads."""
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """The lines of a mapping as one FHIR release has them: ``type`` the resource type there, ``always`` its fixed values."""
 
-    __slots__ = ("name", "fhir", "v2", "about", "site", "lines", "always", "examples", "_always", "_plain", "_scope", "_v2", "_elements")
+    type: str
+    lines: tuple[Line, ...]
+    always: tuple[tuple[Path, Any], ...] = ()
+
+
+class _Side:
+    """A release compiled. ``always`` is a resource with the fixed values alone, ``flat`` when a shallow copy of it will do."""
+
+    __slots__ = ("lines", "scope", "always", "flat", "elements")
+
+    def __init__(self, given: Lines, others: Sequence[Line] = ()) -> None:
+        self.lines = given.lines
+        self.scope = Scope(given.lines, others)
+        self.flat = all(len(path.hops) == 1 and not isinstance(value, list) for path, value in given.always)
+        self.always: Resource = {"resourceType": given.type}
+        for path, value in given.always:
+            _set(self.always, path, value)
+        self.elements = dict(_templates(given.lines))
+
+
+class Mapping:
+    """``name`` as in the file, ``fhir`` the R4 resource type (None for v2 mappings), ``v2`` the message type (None for FHIR
+    ones), ``lines`` as read for R4, ``releases`` those that the file serves (none for v2). Made by ``Mappings``; safe to share
+    between threads. What a release needs is compiled at its first use."""
+
+    __slots__ = ("name", "fhir", "v2", "about", "site", "lines", "always", "releases", "examples", "_given", "_sides", "_side_r4", "_v2")
 
     def __init__(
         self, name: str, *, lines: Sequence[Line], fhir: str | None = None, v2: str | None = None, about: str = "",
         site: str | None = None, always: Sequence[tuple[Path, Any]] = (), examples: Sequence[Any] = (),
+        releases: MappingOf[Release, Callable[[], Lines]] | None = None,
     ) -> None:  # fmt: skip
+        """``releases``: releases beside R4 → their lines, read and checked when first asked for; raises MappingErrors then."""
         self.name = name
         self.fhir = fhir
         self.v2 = v2
@@ -86,48 +114,51 @@ class Mapping:
         self.lines = tuple(lines)
         self.always = tuple(always)
         self.examples = tuple(examples)
-        self._scope = Scope(lines) if fhir is not None else Scope(())
-        self._v2 = V2Scope(lines) if v2 is not None else None
-        self._plain = all(len(path.hops) == 1 and not isinstance(value, list) for path, value in always)
-        self._always: Resource = {"resourceType": fhir}
-        for path, value in always:
-            _set(self._always, path, value)
-        self._elements: dict[str, str] = {}
-        for case, fhir_path in _templates(self.lines):
-            self._elements[case] = fhir_path
+        self.releases: tuple[Release, ...] = ("R4", *(releases or ())) if fhir is not None else ()
+        self._given = dict(releases or {})
+        self._sides: dict[str, _Side] = {}
+        self._side_r4: _Side | None = None
+        self._v2: V2Scope | None = None
 
-    def out(self, doc: Doc, *, onto: Resource | None = None, partial: bool = False, release: str = "R4") -> Out:
+    def out(self, doc: Doc, *, onto: Resource | None = None, partial: bool = False, release: Release = "R4") -> Out:
         """Case → FHIR.
 
         Without ``onto`` a new resource: ``always``, ``need`` and ``else`` act (DECISIONS 14). Onto an original only what
         differs is written, and what the mapping does not know stays; the original is not touched. ``partial``: an absent key
         keeps, None deletes, and a list with ``key`` speaks only for the entries whose key it names (v2 messages). Not
-        partial: the document is the whole truth of the mapped fields.
+        partial: the document is the whole truth of the mapped fields. ``release``: the one that the resource is of.
 
-        Raises ValueError for a mapping that is not FHIR's, or a release other than R4."""
-        self._one_way(release)
+        Raises ValueError for a mapping that is not FHIR's or does not serve the release, MappingErrors for one whose lines of
+        that release hold mistakes."""
+        side = self._side_r4 if release == "R4" and self._side_r4 is not None else self._side(release)
         problems: list[Problem] = []
         if onto is None:
-            resource = dict(self._always) if self._plain else copied(self._always)
-            self._scope.put(doc, resource, problems)
+            resource = dict(side.always) if side.flat else copied(side.always)
+            side.scope.put(doc, resource, problems)
         else:
             resource = copied(onto)
-            self._scope.edit(doc, resource, problems, partial)
-        return Out(resource, tuple(problems), self._scope)
+            side.scope.edit(doc, resource, problems, partial)
+        return Out(resource, tuple(problems), side.scope)
 
-    def into(self, resource: Resource, *, release: str = "R4") -> In:
-        """FHIR → case. Raises ValueError for a mapping that is not FHIR's, or a release other than R4."""
-        self._one_way(release)
+    def into(self, resource: Resource, *, release: Release = "R4") -> In:
+        """FHIR → case. Raises as ``out`` does."""
+        side = self._side_r4 if release == "R4" and self._side_r4 is not None else self._side(release)
         problems: list[Problem] = []
-        doc = self._scope.read(resource, problems)
-        return In(doc, tuple(problems), None, self._scope, resource)
+        doc = side.scope.read(resource, problems)
+        return In(doc, tuple(problems), None, side.scope, resource)
+
+    def lines_of(self, release: Release) -> tuple[Line, ...]:
+        """The lines as a release has them. Raises as ``out`` does."""
+        return self._side(release).lines
 
     def read(self, message: Message, *, zone: str | None = None, authorities: Authorities | MappingOf[str, str] | None = None) -> In:
         """HL7 v2 → case. ``zone``: the sender's IANA zone for times without offset (without it they are kept to the day and
         told). ``authorities``: assigning authority → identifier system. ``""`` in the message is None in the doc, an empty
         place is an absent key. Raises ValueError for a mapping that is not v2's."""
-        if self._v2 is None:
+        if self.v2 is None:
             raise ValueError(f"mapping '{self.name}' does not read HL7 v2")
+        if self._v2 is None:
+            self._v2 = V2Scope(self.lines)
         if not isinstance(authorities, Authorities):
             authorities = Authorities("", dict(authorities or {}))
         run = Run(message, zone, authorities)
@@ -135,11 +166,12 @@ class Mapping:
         return In(doc, tuple(run.problems), _run=run)
 
     def element(self, field: str) -> str:
-        """The FHIR element that a case field lives in: ``ends`` → ``period.end``, ``identifiers[1].value`` →
+        """The R4 element that a case field lives in: ``ends`` → ``period.end``, ``identifiers[1].value`` →
         ``identifier[1].value``. Raises KeyError for a field that the mapping has not."""
         indexes = re.findall(r"\[(\d+)\]", field)
         plain = re.sub(r"\[\d+\]", "[]", field)
-        found = self._elements.get(plain) or self._elements[plain.removesuffix("[]")]
+        elements = self._side("R4").elements
+        found = elements.get(plain) or elements[plain.removesuffix("[]")]
         for index in indexes:
             found = found.replace("[]", f"[{index}]", 1)
         return found.replace("[]", "")
@@ -162,11 +194,20 @@ class Mapping:
         for what the sender deletes."""
         return _typed(value, self.lines)
 
-    def _one_way(self, release: str) -> None:
-        if self.fhir is None:
-            raise ValueError(f"mapping '{self.name}' is not FHIR's")
-        if release != "R4":
-            raise ValueError(f"release {release} is not served; R4 is")
+    def _side(self, release: Release) -> _Side:
+        side = self._sides.get(release)
+        if side is None:
+            if self.fhir is None:
+                raise ValueError(f"mapping '{self.name}' is not FHIR's")
+            if release == "R4":
+                side = self._side_r4 = _Side(Lines(self.fhir, self.lines, self.always))
+            elif release in self._given:
+                side = _Side(self._given[release](), self.lines)
+            else:
+                raise ValueError(f"mapping '{self.name}' does not serve {release}; it serves {' and '.join(self.releases)}")
+            # Two threads may compile the same at once: both are equal, and either may stay.
+            self._sides[release] = side
+        return side
 
 
 def _set(node: Resource, path: Path, value: Any) -> None:
@@ -258,17 +299,24 @@ def _walk_unit(unit: Unit, node: Any, case: str, fhir: str, base: Trail) -> Iter
     name = case + line.name
     for path in (*line.paths, *line.alsoread):
         if line.many:
-            holder = _trail(node, path.hops[:-1])
-            items = holder[0].get(path.hops[-1].key) if holder is not None and type(holder[0]) is dict else None
+            *above, last = path.hops
+            part = last.key if path.inside else ""
+            if path.inside:
+                last = above.pop()
+            holder = _trail(node, above)
+            items = holder[0].get(last.key) if holder is not None and type(holder[0]) is dict else None
             if holder is None or type(items) is not list:
                 continue
             index = 0
-            for at, item in enumerate(items):
-                here: Trail = (*base, *holder[1], path.hops[-1].key, at)
-                text = f"{fhir}{path.text}[{at}]"
+            for at, entry in enumerate(items):
+                here: Trail = (*base, *holder[1], last.key, at, *((part,) if part else ()))
+                item = (entry.get(part) if type(entry) is dict else None) if part else entry
+                if item is None:
+                    continue
+                text = f"{fhir}{path.text}[{at}]" if not part else f"{fhir}{path.text.rpartition('.')[0]}[{at}].{part}"
                 if unit.scope is not None:
                     if type(item) is dict and unit.scope.read(item, []):
-                        if _mine(unit, node, items, item):
+                        if _mine(unit, entry):
                             yield from _walk(unit.scope, item, f"{name}[{index}].", f"{text}.", here)
                             index += 1
                 else:
@@ -277,10 +325,10 @@ def _walk_unit(unit: Unit, node: Any, case: str, fhir: str, base: Trail) -> Iter
                         yield f"{name}[{index}]", text, trails
                         index += 1
             continue
-        found = _trail(node, path.hops)
-        if found is None:
+        spot = _trail(node, path.hops)
+        if spot is None:
             continue
-        element, trail = found
+        element, trail = spot
         here = (*base, *trail)
         if unit.scope is not None:
             yield from _walk(unit.scope, element, f"{name}.", f"{fhir}{path.text}.", here)
@@ -288,9 +336,9 @@ def _walk_unit(unit: Unit, node: Any, case: str, fhir: str, base: Trail) -> Iter
         trails = _taken(line, element, here)
         for n, hop in enumerate(path.hops):
             if hop.fixed:
-                part = _trail(node, path.hops[: n + 1])
-                if part is not None:
-                    trails += [(*base, *part[1], member) for member, _ in hop.fixed]
+                owner = _trail(node, path.hops[: n + 1])
+                if owner is not None:
+                    trails += [(*base, *owner[1], member) for member, _ in hop.fixed]
         yield name, fhir + path.text, trails
         if not line.codes:
             if len(line.paths) > 1 and not line.alternatives:
@@ -298,9 +346,11 @@ def _walk_unit(unit: Unit, node: Any, case: str, fhir: str, base: Trail) -> Iter
             break
 
 
-def _mine(unit: Unit, node: Any, items: list[Any], item: Any) -> bool:
+def _mine(unit: Unit, item: Any) -> bool:
     """True for an entry that the list's line reads (not one that another line names by where())."""
     *above, last = unit.line.paths[0].hops
+    if unit.line.paths[0].inside:
+        last = above.pop()
     alone: Any = {last.key: [item]}
     for hop in reversed(above):
         alone = {hop.key: [alone] if hop.many else alone}

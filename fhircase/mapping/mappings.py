@@ -6,18 +6,19 @@ mappings/templates/*.yaml  what is proposed    mappings/sites/<site>/…     wha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from fhircase.fhir import jsontext
+from fhircase.fhir.definitions import Release
 from fhircase.mapping import codes as code_tables
 from fhircase.mapping import definitions
 from fhircase.mapping.codes import Codes
-from fhircase.mapping.lines import FILE_KEYS, Line, Tables, always_members, fhir_lines, v2_lines
-from fhircase.mapping.mapping import Mapping
+from fhircase.mapping.lines import FILE_KEYS, Line, Tables, always_members, fhir_lines, of_release, v2_lines
+from fhircase.mapping.mapping import Lines, Mapping
 from fhircase.mapping.mistakes import MappingErrors, Mistake, likely
 from fhircase.mapping.yamltext import Node, read
 
@@ -128,6 +129,18 @@ class Mappings:
             return own.codes[name]
         return self._sites[""].codes[name]
 
+    def mistakes(self) -> tuple[Mistake, ...]:
+        """Those of the releases that ``load`` leaves until they are asked for; ``load`` has told all of R4."""
+        found: set[Mistake] = set()
+        for site in self._sites.values():
+            for mapping in site.mappings.values():
+                for release in mapping.releases:
+                    try:
+                        mapping.lines_of(release)
+                    except MappingErrors as errors:
+                        found.update(errors.mistakes)
+        return tuple(sorted(found))
+
     def templates(self, kind: str, route: str | None) -> Template:
         """For a kind of case (``medical``) and the route of a discharge (codes/discharge-route; None: not known). A kind
         without template of its own takes the medical one; a route without one gives an empty Template."""
@@ -213,21 +226,18 @@ def _build(name: str, site: _Site, base: _Site, mistakes: list[Mistake]) -> tupl
     )
     before = len(mistakes)
     fields = node.get("fields")
-    fhir, v2 = node.get("fhir"), node.get("v2")
+    v2 = node.get("v2")
+    fhir = of_release(node.get("fhir"), tables)
     lines: tuple[Line, ...] = ()
-    always: list[Any] = []
+    always: tuple[Any, ...] = ()
     if fields is None or not isinstance(fields.value, dict):
         mistakes.append(node.mistake("has no 'fields'") if fields is None else fields.mistake("'fields' holds lines, one per case field"))
     elif (fhir is None) == (v2 is None):
         mistakes.append(node.mistake("say either 'fhir: <resource type>' or 'v2: <message type>'"))
     elif fhir is not None:
-        type_ = fhir.text or ""
-        if not definitions.is_resource(type_):
-            mistakes.append(fhir.mistake(f"'{type_}' is not a resource type of R4{likely(type_, definitions.resources())}"))
-        else:
-            always = always_members(node.get("always"), type_, tables)
-            given = frozenset(path.choice or path.hops[0].key for path, _ in always)
-            lines = fhir_lines(fields, type_, tables, given)
+        given = _lines(node, tables)
+        if given is not None:
+            lines, always = given.lines, given.always
     else:
         lines = v2_lines(fields, tables)
     owner.lines[name] = lines
@@ -237,10 +247,53 @@ def _build(name: str, site: _Site, base: _Site, mistakes: list[Mistake]) -> tupl
         mapping = Mapping(
             name, lines=lines, fhir=fhir.text if fhir is not None else None, v2=v2.text if v2 is not None else None,
             about=(about.text or "") if about is not None else "", site=owner.name or None, always=always,
+            releases={one: _later(node, tables, one) for one in _served(node, mistakes) if one != "R4"} if fhir is not None else None,
         )  # fmt: skip
         mapping.examples = tuple(_examples(own, mapping, owner, mistakes)) if name in owner.nodes else ()
         owner.mappings[name] = mapping
     return lines
+
+
+def _lines(node: Node, tables: Tables) -> Lines | None:
+    """The lines of a FHIR mapping in the release of ``tables``; what is wrong is noted there."""
+    fhir, fields = of_release(node.get("fhir"), tables), node.get("fields")
+    type_ = (fhir.text or "") if fhir is not None else ""
+    if fields is None or not definitions.is_resource(type_, tables.release):
+        what = f"'{type_}' is not a resource type of {tables.release}{likely(type_, definitions.resources(tables.release))}"
+        tables.mistakes.append((fhir or node).mistake(what))
+        return None
+    always = tuple(always_members(node.get("always"), type_, tables))
+    given = frozenset(path.choice or path.hops[0].key for path, _ in always)
+    return Lines(type_, fhir_lines(fields, type_, tables, given), always)
+
+
+def _later(node: Node, tables: Tables, release: Release) -> Callable[[], Lines]:
+    """The lines of a release that few ask for, read when it is. Raises MappingErrors."""
+
+    def lines() -> Lines:
+        mistakes: list[Mistake] = []
+        found = _lines(node, replace(tables, mistakes=mistakes, release=release))
+        if mistakes or found is None:
+            raise MappingErrors(mistakes)
+        return found
+
+    return lines
+
+
+def _served(node: Node, mistakes: list[Mistake]) -> list[Release]:
+    """``releases``: all, or those that a file says; a release left out has a ``why``."""
+    named = node.get("releases")
+    if named is None:
+        return list(definitions.RELEASES)
+    texts = named.texts() or []
+    for text in texts:
+        if text not in definitions.RELEASES:
+            mistakes.append(named.mistake(f"'{text}' is not a release ({', '.join(definitions.RELEASES)})"))
+    if "R4" not in texts:
+        mistakes.append(named.mistake("R4 is always served: say releases: [R4], or leave it out for all"))
+    if len(texts) < len(definitions.RELEASES) and node.get("why") is None:
+        mistakes.append(named.mistake("a file that leaves a release out says 'why'"))
+    return [release for release in definitions.RELEASES if release in texts]
 
 
 def _touched(site: _Site, base: _Site) -> set[str]:
@@ -419,6 +472,9 @@ def check(path: Path | str | None = None) -> list[str]:
         return [*(str(one) for one in errors.mistakes), f"{len(errors.mistakes)} mistakes"]
     from fhircase.mapping import examples
 
+    mistakes = maps.mistakes()
+    if mistakes:
+        return [*(str(one) for one in mistakes), f"{len(mistakes)} mistakes"]
     lines: list[str] = []
     bad = 0
     for site in ("", *maps.sites()):
@@ -426,7 +482,8 @@ def check(path: Path | str | None = None) -> list[str]:
             mapping = maps.mapping(name, site)
             for one in mapping.examples:
                 problems = examples.run(mapping, one)
-                title = f"{name}{f' ({site})' if site else ''}: {one.name}"
+                served = f" [{', '.join(mapping.releases)}]" if mapping.releases else ""
+                title = f"{name}{f' ({site})' if site else ''}: {one.name}{served}"
                 lines.append(f"ok   {title}" if not problems else f"FAIL {title}")
                 lines.extend(f"     {problem}" for problem in problems)
                 bad += bool(problems)

@@ -1,4 +1,4 @@
-"""FHIR paths of mapping lines: a legal subset of FHIRPath, checked against the R4 tables and turned into hops.
+"""FHIR paths of mapping lines: a legal subset of FHIRPath, checked against the tables of a release and turned into hops.
 
     name   name[n]   name.ofType(date)   name.where(system='x')   name.where(a='x' and b='y')   extension('url')
 
@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from fhircase.fhir.definitions import Release
 from fhircase.mapping import definitions
 from fhircase.mapping.definitions import PRIMITIVE, Element
 from fhircase.mapping.mistakes import likely, some
@@ -37,7 +38,8 @@ class Hop:
 @dataclass(frozen=True, slots=True)
 class Path:
     """``hops`` down to the element; ``element`` what the tables say of it, ``type`` its one type; ``whole``: the last
-    hop names a list as such (no index, no where), so that a line may take all of it."""
+    hop names a list as such (no index, no where), so that a line may take all of it. ``inside``: the last hop is the one part
+    of such a list's entries that a line takes (``reason.reference``)."""
 
     text: str
     hops: tuple[Hop, ...]
@@ -45,6 +47,12 @@ class Path:
     type: str
     whole: bool
     choice: str = ""
+    inside: bool = False
+
+    @property
+    def listed(self) -> bool:
+        """Whether a line may say ``many``."""
+        return self.whole or self.inside
 
     @property
     def kind(self) -> str | None:
@@ -56,21 +64,21 @@ class BadPath(ValueError):
     """Says what is wrong; its text is for the mistake list."""
 
 
-def resolve(text: str, type_: str, name: str = "", targets: tuple[str, ...] = ()) -> Path:
+def resolve(text: str, type_: str, name: str = "", targets: tuple[str, ...] = (), release: Release = "R4") -> Path:
     """``type_``: where the path begins; ``name``: how to call it in messages. ``targets``: when the path begins at a
     Reference, what it may point to. Raises BadPath."""
     steps = _steps(text)
     hops: list[Hop] = []
     here = type_
     element: Element | None = None
-    whole, choice = False, ""
+    whole, inside, choice = False, False, ""
     shown = name or type_
     for at, (step, tail) in enumerate(steps):
         if step.startswith("extension('"):
             known: Mapping[str, Element] = {"extension": Element(f"{shown}.extension", ("Extension",), False, True, (), None)}
             plain, fixed = "extension", [("url", step[11:-2])]
         else:
-            known, plain, fixed = definitions.children(here), step, []
+            known, plain, fixed = definitions.children(here, release), step, []
         if here in PRIMITIVE:
             if plain != "extension":
                 raise BadPath(f"'{text}': {shown} is {here} and has no parts")
@@ -78,7 +86,7 @@ def resolve(text: str, type_: str, name: str = "", targets: tuple[str, ...] = ()
             hops.append(Hop("_" + last.key))
         if plain not in known:
             raise BadPath(f"'{text}': {shown} has no element '{plain}'{likely(plain, known)}")
-        element = known[plain]
+        above, element = element, known[plain]
         index, of = 0, ""
         indexed = False
         for number, condition, wanted in _TAIL.findall(tail):
@@ -92,7 +100,7 @@ def resolve(text: str, type_: str, name: str = "", targets: tuple[str, ...] = ()
             raise BadPath(f"'{text}': {element.path} is a single element, not a list")
         key = plain
         choice = ""
-        if definitions.is_choice(here, plain) if here not in PRIMITIVE else False:
+        if here not in PRIMITIVE and element.choice:
             options = ", ".join(f"{plain}.ofType({one})" for one in element.types[:12])
             if not of:
                 raise BadPath(f"'{text}': {element.path} has several types, say which: {options}")
@@ -105,18 +113,21 @@ def resolve(text: str, type_: str, name: str = "", targets: tuple[str, ...] = ()
             if of and of != type_now:
                 raise BadPath(f"'{text}': {element.path} is {type_now}, not {of}")
         for member, _ in fixed:
-            if member not in definitions.children(type_now):
-                raise BadPath(f"'{text}': {type_now} has no element '{member}'{likely(member, definitions.children(type_now))}")
+            if member not in definitions.children(type_now, release):
+                raise BadPath(f"'{text}': {type_now} has no element '{member}'{likely(member, definitions.children(type_now, release))}")
+        inside = whole and not element.many
         whole = element.many and not fixed and not indexed
         hops.append(Hop(key, element.many, index, tuple(fixed)))
         shown = element.path + (f".ofType({of})" if choice else "")
         if here == "Reference" and plain == "reference" and at == 0 and targets:
-            element = Element(element.path, element.types, element.needed, element.many, targets, None)
+            element = replace(element, targets=targets)
+        if here == "CodeableReference" and plain == "reference":
+            element = replace(element, targets=above.targets if above is not None else targets)
         here = type_now
         if at < len(steps) - 1 and here == "Resource":
             raise BadPath(f"'{text}': a contained resource has a mapping of its own")
     assert element is not None
-    return Path(text, tuple(hops), element, here, whole, choice)
+    return Path(text, tuple(hops), element, here, whole, choice, inside)
 
 
 def syntax(text: str) -> None:

@@ -1,6 +1,7 @@
 """HL7's R4 definitions (4.0.1) as tables: what elements a type has, which codes a required binding allows, which search
 parameters a resource type has. The tables beside this file are written by ``.ci/generate_definitions.py``; each is read
-once, when first asked for, and safely from several threads."""
+once, when first asked for, and safely from several threads. Of R5 (5.0.0) there are the elements alone, for the mappings'
+R5 paths (``.ci/generate_r5.py``)."""
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ from importlib import resources as _files
 from types import MappingProxyType
 from typing import Any, Literal
 
+Release = Literal["R4", "R5"]
 SearchKind = Literal["token", "string", "date", "reference", "quantity", "number", "uri"]
 
 _lock = threading.RLock()
@@ -25,8 +27,9 @@ class Element:
     """One row of a type. ``name`` as in the definition (``due[x]``); ``min`` and ``max`` how often (``max`` 0: any number);
     ``types`` the types it may have (``Goal.target`` for a backbone); ``targets`` the resource types that a Reference may
     point at (() any); ``codes`` the value set of a required binding that ``codes()`` knows, or ''; ``summary`` whether
-    it is part of a summary; ``form`` of a code whose required value set is a whole standard outside of FHIR: ``mimetype``,
-    ``currency`` or ''; ``simple`` whether a Quantity there is a SimpleQuantity."""
+    it is part of a summary; ``listed`` the codes of a required binding where the table (R5's) names no value set;
+    ``form`` of a code whose required value set is a whole standard outside of FHIR: ``mimetype``, ``currency`` or '';
+    ``simple`` whether a Quantity there is a SimpleQuantity."""
 
     name: str
     min: int
@@ -35,6 +38,7 @@ class Element:
     targets: tuple[str, ...] = ()
     codes: str = ""
     summary: bool = False
+    listed: tuple[str, ...] = ()
     form: str = ""
     simple: bool = False
 
@@ -52,14 +56,14 @@ class SearchParameter:
     targets: tuple[str, ...] = ()
 
 
-def is_known(type: str) -> bool:
-    """Whether R4 has a type of that name: resource, data type, primitive, abstract or backbone (``Goal.target``)."""
-    return type in _types()
+def is_known(type: str, release: Release = "R4") -> bool:
+    """Whether a release has a type of that name: resource, data type, primitive, abstract or backbone (``Goal.target``)."""
+    return type in _types(release)
 
 
-def is_resource(type: str) -> bool:
+def is_resource(type: str, release: Release = "R4") -> bool:
     """Whether a resource can have that resourceType."""
-    found = _types().get(type)
+    found = _types(release).get(type)
     return found is not None and found["kind"] == "resource"
 
 
@@ -68,13 +72,13 @@ def is_primitive(type: str) -> bool:
     return found is not None and found["kind"] == "primitive"
 
 
-def resource_types() -> frozenset[str]:
-    """All 146 of R4."""
-    return frozenset(name for name, row in _types().items() if row["kind"] == "resource")
+def resource_types(release: Release = "R4") -> frozenset[str]:
+    """All 146 of R4, or those of R5."""
+    return frozenset(name for name, row in _types(release).items() if row["kind"] == "resource")
 
 
 @cache
-def elements(type: str) -> Mapping[str, Element]:
+def elements(type: str, release: Release = "R4") -> Mapping[str, Element]:
     """The elements of a type, inherited ones included, by name as defined (``due[x]``). Raises KeyError."""
     made = {
         name: Element(
@@ -85,10 +89,11 @@ def elements(type: str) -> Mapping[str, Element]:
             tuple(row.get("targets", ())),
             row.get("codes", ""),
             row.get("summary", False),
+            tuple(row.get("listed", ())),
             form=row.get("form", ""),
             simple=row.get("simple", False),
         )
-        for name, row in _types()[type].get("elements", {}).items()
+        for name, row in _types(release)[type].get("elements", {}).items()
     }
     return MappingProxyType(made)
 
@@ -118,8 +123,8 @@ def patient_parameters(type: str) -> tuple[str, ...]:
     return tuple(_table("search")["patient"].get(type, ()))
 
 
-def _types() -> dict[str, Any]:
-    found: dict[str, Any] = _table("types")["types"]
+def _types(release: Release = "R4") -> dict[str, Any]:
+    found: dict[str, Any] = _table("types" if release == "R4" else "types-r5")["types"]
     return found
 
 

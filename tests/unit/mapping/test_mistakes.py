@@ -236,6 +236,6 @@ def test_check_tells_mistakes_as_lines_and_counts_them(folder: Callable[..., Pat
 
 def test_an_example_that_does_not_come_back_is_told_by_check(folder: Callable[..., Path]) -> None:
     good = GOAL + "examples:\n  - name: one\n    case: {title: Eat, lifecycle: new, client: Patient/p}\n"
-    assert check(folder(good)) == ["ok   goal: one", "1 examples, 0 with problems"]
+    assert check(folder(good)) == ["ok   goal: one [R4, R5]", "1 examples, 0 with problems"]
     bad = good.replace("lifecycle: new", "lifecycle: nwe")
-    assert check(folder(bad))[0] == "FAIL goal: one"
+    assert check(folder(bad))[0] == "FAIL goal: one [R4, R5]"

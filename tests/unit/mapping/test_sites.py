@@ -31,7 +31,7 @@ def test_a_site_drops_adds_and_changes_lines(folder: Callable[..., Path]) -> Non
     assert [line.name for line in maps.mapping("goal").lines] == ["title", "lifecycle", "domain", "started", "client"]
     assert maps.mapping("goal", "elsewhere") is maps.mapping("goal")
     assert maps.mapping("goal", "mercy").site == "mercy" and maps.sites() == ["mercy"]
-    assert check(path) == ["ok   goal (mercy): mercy goal", "1 examples, 0 with problems"]
+    assert check(path) == ["ok   goal (mercy): mercy goal [R4, R5]", "1 examples, 0 with problems"]
 
 
 def test_show_tells_which_line_comes_from_the_site(folder: Callable[..., Path]) -> None:

@@ -266,9 +266,7 @@ def test_broken_elements_of_a_lenient_resource_are_told_and_survive(maps: Mappin
     assert goal.out(read.doc, onto=broken, partial=True).resource == broken
 
 
-def test_a_release_that_is_not_served_is_refused(maps: Mappings) -> None:
-    with pytest.raises(ValueError, match="R5"):
-        maps.mapping("goal").out(GOAL, release="R5")
+def test_a_mapping_does_only_what_it_is_for(maps: Mappings) -> None:
     with pytest.raises(ValueError, match="adt"):
         maps.mapping("adt").out({})
     with pytest.raises(ValueError, match="goal"):
