@@ -129,8 +129,7 @@ def _judged(goal: Doc, target: Decimal, seen: list[_Seen], today: date) -> Achie
         if len(seen) > 1 and reached(seen[-2]):
             return told("sustaining", "reached, and held since the observation before")
         return told("achieved", "reached by the last observation")
-    in_time = [one for one in seen if reached(one) and (due is None or (one.day is not None and one.day <= due))]
-    if due is not None and today > due and not in_time:
+    if due is not None and today > due and not any(reached(one) and one.day is not None and one.day <= due for one in seen):
         return told("not-achieved", "not reached when it was due")
     if len(seen) == 1:
         return told("in-progress", "not reached by the first observation")

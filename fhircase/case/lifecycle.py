@@ -240,12 +240,8 @@ def reopen(doc: Doc, *, by: str, at: str, why: str, within: int = RETURN_DAYS) -
         return Moved(problems=tuple(problems))
     state = word(episode.get("state"))
     made = {"phase": REOPENS_IN, "state": "active", "closed": None, "closed_because": None, "outcome": None, "destination": None}
-    history = _history({**episode, "opened": episode.get("closed")} if not _ends(episode) else episode, state, "active", at)
+    history = _history({**episode, "opened": episode.get("closed")}, state, "active", at)
     return Moved({**made, **history}, note={"from": "closed", "to": REOPENS_IN, "by": by, "at": at, "why": why})
-
-
-def _ends(episode: Doc) -> bool:
-    return any(one.get("until") is not None or one.get("state") == episode.get("state") for one in items(episode, "history"))
 
 
 def _dead(doc: Doc) -> bool:

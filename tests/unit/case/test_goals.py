@@ -74,6 +74,8 @@ TABLE: dict[str, tuple[list[dict[str, Any]], dict[str, Any], str]] = {
     "due today and not reached yet": ([seen(20, 10), seen(40, 12)], {"due": "2026-11-25"}, "improving"),
     "reached late": ([seen(20, 10), seen(50, 20)], {"due": "2026-11-15"}, "achieved"),
     "reached in time and lost": ([seen(20, 10), seen(50, 12), seen(40, 20)], {"due": "2026-11-15"}, "worsening"),
+    "reached on the day it was due and lost": ([seen(20, 10), seen(50, 15), seen(40, 20)], {"due": "2026-11-15"}, "worsening"),
+    "reached late and lost": ([seen(20, 10), seen(50, 16), seen(40, 20)], {"due": "2026-11-15"}, "not-achieved"),
     "due with nothing measured": ([], {"due": "2026-11-15"}, ""),
     "baseline at the target: only the target counts": ([seen(50, 10), seen(60, 12)], {}, "worsening"),
     "baseline at the target, and still": ([seen(50, 10), seen(50, 12)], {}, "sustaining"),
