@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from fhircase.mapping.mistakes import Mistake
+from fhircase.mapping.mistakes import Mistake, likely
 
 EQUAL = frozenset({"equal", "equivalent"})
 LOOSE = frozenset({"wider", "subsumes", "narrower", "specializes", "inexact", "relatedto"})
@@ -44,18 +44,20 @@ class Target:
 @dataclass(slots=True)
 class Group:
     """One group of a ConceptMap. ``rows``: source code → (target, equivalence); ``unmapped``: ``provided`` lets codes that no
-    row knows pass as they are, a Target stands in for all of them."""
+    row knows pass as they are, a Target stands in for all of them; ``other``: the url of the table to ask for them."""
 
     source: str
     target: str
     rows: dict[str, tuple[Target, str]] = field(default_factory=dict)
     none: set[str] = field(default_factory=set)
     unmapped: Target | str | None = None
+    other: str = ""
     back: dict[str, str] = field(default_factory=dict)
     clashes: dict[str, list[str]] = field(default_factory=dict)
 
     def finish(self) -> None:
         """Work out the way back. Two equal winners for one target code are a clash."""
+        self.back, self.clashes = {}, {}
         found: dict[str, list[tuple[str, bool]]] = {}
         for code, (target, equivalence) in self.rows.items():
             found.setdefault(target.code, []).append((code, equivalence in EQUAL))
@@ -75,6 +77,7 @@ class Codes:
         self.resource: Any = resource or {"group": []}
         self.file = file
         self.groups = tuple(groups)
+        self.url = str(self.resource.get("url", ""))
 
     def forward(self, code: str, system: str | None = None) -> str | None:
         """The target code of ``code``, in the group whose target or source is ``system`` if one is given; None when no row
@@ -169,13 +172,46 @@ def read(text: str, name: str, file: str, mistakes: list[Mistake]) -> Codes | No
                 group.unmapped = "provided"
             elif mode == "fixed" and isinstance(unmapped.get("code"), str):
                 group.unmapped = Target(group.target, unmapped["code"], unmapped.get("display", ""))
+            elif mode == "other-map" and isinstance(unmapped.get("url"), str):
+                group.other = unmapped["url"]
             else:
-                wrong("unmapped must be 'provided', or 'fixed' with a code", f"{path}.unmapped", '"unmapped"')
+                what = "unmapped must be 'provided', 'fixed' with a code, or 'other-map' with the url of another table"
+                wrong(what, f"{path}.unmapped", '"unmapped"')
         group.finish()
         groups.append(group)
     if not groups:
         wrong("has no group", "group")
     return Codes(name, groups, file, resource)
+
+
+def follow(tables: Iterable[Codes], known: Mapping[str, Codes], mistakes: list[Mistake]) -> None:
+    """Let tables that send their unknown codes on (``unmapped: other-map``) know what the other one knows of the same target.
+    Their own rows come first, there and back. ``known``: url → table."""
+
+    def join(table: Codes, asked: tuple[str, ...]) -> None:
+        for group in table.groups:
+            url, group.other = group.other, ""
+            if not url:
+                continue
+            other = known.get(url)
+            if other is None or url in asked:
+                what = "leads back to itself" if other is not None else f"no table has that url{likely(url, known)}"
+                mistakes.append(Mistake(table.file, 1, 1, "group.unmapped.url", f"'{url}': {what}"))
+                continue
+            join(other, (*asked, url))
+            taken = {target.code for target, _ in group.rows.values()}
+            for there in other.groups:
+                if there.target != group.target:
+                    continue
+                for code, (target, equivalence) in there.rows.items():
+                    if code not in group.rows and code not in group.none:
+                        group.rows[code] = (target, "wider" if target.code in taken and equivalence in EQUAL else equivalence)
+                group.none |= there.none - group.rows.keys()
+                group.unmapped = there.unmapped
+            group.finish()
+
+    for table in tables:
+        join(table, (table.url,))
 
 
 class _Twice(ValueError):

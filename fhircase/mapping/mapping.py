@@ -60,6 +60,14 @@ class In:
         return self._run.origins() if self._run is not None else {}
 
     @property
+    def contained(self) -> dict[str, Resource]:
+        """FHIR only: the contained resources by the reference that points to them (``#p1``), to be read by a mapping of their
+        own type. An edit of the resource keeps them."""
+        held = self._resource.get("contained") if self._resource is not None else None
+        parts = [one for one in held if type(one) is dict] if type(held) is list else []
+        return {f"#{one['id']}": one for one in parts if type(one.get("id")) is str}
+
+    @property
     def loss(self) -> tuple[str, ...]:
         """FHIR only: the elements that the mapping did not read, in the order of the resource (``target[1].dueDate``). They
         stay in the resource; this is what to show a partner who asks."""

@@ -96,6 +96,8 @@ class Mappings:
             _read_codes(site, mistakes)
             _read_nodes(site, mistakes)
         for site in sites.values():
+            known = {table.url: table for table in (*base.codes.values(), *site.codes.values()) if table.url}
+            code_tables.follow(site.codes.values(), known, mistakes)
             site.touched = _touched(site, base)
             for name in (*site.nodes, *sorted(site.touched)):
                 _build(name, site, base, mistakes)
