@@ -338,7 +338,7 @@ NEW: dict[str, dict[str, Any]] = {
         },
     },
     "coverage": {
-        "state": "active", "kind": "medicare", "client": "Patient/c", "number": "1EG4",
+        "state": "active", "kind": "medicare", "client": "Patient/c", "subscriber_id": "1EG4",
         "payers": ["Organization/cms"], "until": "2026-12-31",
         "groups": [{"kind": "plan", "value": "A"}], "costs": [{"kind": "deductible", "amount": 1632, "currency": "USD"}],
     },
