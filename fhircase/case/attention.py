@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any, Literal
 
 from fhircase.case import decisions, goals, people
@@ -42,6 +42,7 @@ from fhircase.case.document import (
     is_client,
     is_order,
     items,
+    moment,
     offered,
     part,
     refer,
@@ -178,11 +179,24 @@ def _crisis(look: Look) -> Found:
         return
     for flag in entries(look.doc, "flags"):
         if word(flag.get("state")) in ("active", "") and covers(flag, look.today) and CRISIS & set(words(flag.get("categories"))):
-            yield refer("flags", flag), "a safety flag without a crisis plan", "agree on a crisis plan with the client, or end the flag"
+            yield refer("flags", flag), "a crisis flag without a crisis plan", "agree on a crisis plan with the client, or end the flag"
+    for domain, last in _latest_levels(look.doc).items():
+        if word(last.get("level")) == "crisis":
+            yield f"domain:{domain}", "a domain in crisis without a crisis plan", "agree on a crisis plan with the client"
 
 
-CRISIS = frozenset({"safety", "crisis"})
-"""Categories of a flag that a crisis plan answers."""
+def _latest_levels(doc: Doc) -> dict[str, Doc]:
+    """The latest word on how stable each domain is."""
+    latest: dict[str, Doc] = {}
+    for one in sorted(entries(doc, "stability"), key=lambda one: moment(one.get("when")) or _FIRST):
+        latest[word(one.get("domain")) or "life"] = one
+    return latest
+
+
+_FIRST = datetime.min.replace(tzinfo=UTC)
+
+CRISIS = frozenset({"crisis"})
+"""Categories of a flag that a crisis plan answers. A safety flag may be a dog in the yard."""
 
 
 # ------------------------------------------------------------------------------------------ the client's say

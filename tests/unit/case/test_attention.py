@@ -33,7 +33,8 @@ def more(name: str, *entries: Doc, doc: Doc | None = None, **parts: Any) -> Doc:
 GUARDIAN_GOAL = {"set_by": "RelatedPerson/r-1"}
 NEED = {"id": "n-2", "kind": "sdoh", "clinical": "active"}
 BARRIER = {"id": "b-1", "kind": "barrier", "clinical": "active"}
-FLAG = {"id": "f-1", "state": "active", "categories": ["safety", "behavioral"], "what": "Suicidal thoughts"}
+FLAG = {"id": "f-1", "state": "active", "categories": ["safety", "crisis"], "what": "Suicidal thoughts"}
+LOW = {"id": "st-1", "domain": "housing", "level": "crisis", "when": "2026-11-20"}
 CONSENT = {"id": "k-1", "state": "active", "by": ["RelatedPerson/r-1"], "given_at": "2026-11-20T10:00:00Z"}
 OTHER_GOAL = {**case()["goals"][0], "id": "g-2"}
 SOLUTION = {"id": "s-2", "state": "draft", "intent": "proposal", "kind": "support-group", "ordered_by": CLIENT, "goal": "Goal/g-1"}
@@ -60,6 +61,7 @@ CAUSES: list[tuple[str, str, str, Doc]] = [
     ("no-accountable-owner", "the manager is away", "EpisodeOfCare/ep-1",
      case(team={"members": [{"role": "case-manager", "person": MANAGER, "until": "2026-11-20"}]})),
     ("crisis-without-plan", "no plan", "Flag/f-1", case(flags=[FLAG])),
+    ("crisis-without-plan", "a domain in crisis", "domain:housing", case(stability=[LOW])),
     ("crisis-without-plan", "a plan that is no longer in force", "Flag/f-1", case(flags=[FLAG], crisis_plans=[OVER])),
     ("crisis-without-plan", "a plan that has ended", "Flag/f-1",
      case(flags=[FLAG], crisis_plans=[{"id": "x", "state": "active", "ends": "2026-11-24"}])),
@@ -115,6 +117,8 @@ TWINS: list[tuple[str, str, Doc]] = [
     ("crisis-without-plan", "with a plan", case(flags=[FLAG], crisis_plans=[{"id": "x", "state": "active"}])),
     ("crisis-without-plan", "the flag is down", case(flags=[FLAG | {"state": "inactive"}])),
     ("crisis-without-plan", "the flag has ended", case(flags=[FLAG | {"until": "2026-11-24"}])),
+    ("crisis-without-plan", "a dog in the yard", case(flags=[FLAG | {"categories": ["safety"]}])),
+    ("crisis-without-plan", "no longer in crisis", case(stability=[LOW, LOW | {"id": "st-2", "level": "stable", "when": "2026-11-21"}])),
     ("crisis-without-plan", "a flag of another kind", case(flags=[FLAG | {"categories": ["diet"]}])),
     ("consent-without-authority", "a valid guardian", case(consents=[CONSENT], contacts=[guardian()])),
     ("consent-without-authority", "a guardian of then", case(consents=[CONSENT], contacts=[guardian(until="2026-11-20")])),
