@@ -123,7 +123,7 @@ KINDS: Mapping[str, Kind] = {
     ),
     "other_plans": Kind("plan", "CarePlan", entered=False),
     "contacts": Kind("contact", "RelatedPerson", "", "urn:fhircase:contact"),
-    "households": Kind("member-of-household", "Group", "", "urn:fhircase:member-of-household", taking_part={}),
+    "households": Kind("household", "Group", "", "urn:fhircase:household", taking_part={}),
     "consents": Kind("consent", "Consent", "", "urn:fhircase:consent"),
     "coverages": Kind("coverage", "Coverage", "", "urn:fhircase:coverage"),
     "appointments": Kind("appointment", "Appointment", "", "urn:fhircase:appointment", taking_part={"answer": "needs-action"}),

@@ -294,7 +294,7 @@ FOREIGN = {
             "labels": [{"code": "R", "system": "http://terminology.hl7.org/CodeSystem/v3-Confidentiality"}],
         },
     ),
-    "member-of-household": Foreign(
+    "household": Foreign(
         """{"resourceType":"Group","id":"h1","identifier":[{"system":"https://partner.example/hh","value":"4"}],"active":true,
           "type":"person","actual":true,
         "code":{"coding":[{"system":"https://partner.example/g","code":"fam"}],"text":"Family under one roof"},"name":"Ortiz",
@@ -332,7 +332,7 @@ UNKNOWN_CODES = {
     "medication-use": {"code not in codes/medication-use-reason": "statusReason"},
     "nutrition": {"code not in codes/diet": "oralDiet.type"},
     "task": {"code not in codes/output-kind": "output[1].type"},
-    "member-of-household": {"code not in codes/group-kind": "code"},
+    "household": {"code not in codes/group-kind": "code"},
     "strength": {"code not in codes/observation-topic": "code"},
 }
 
@@ -434,7 +434,7 @@ def test_an_unknown_status_is_an_error_and_never_guessed(name: str, maps: Mappin
 def test_a_task_without_kind_and_a_household_member_without_reference(maps: Mappings) -> None:
     made = maps.mapping("task").out({"state": "draft", "intent": "order"})
     assert [(one.path, one.what) for one in made.problems] == [("kind", "is needed")]
-    group = maps.mapping("member-of-household").out({"kind": "household", "members": [{"person": "RelatedPerson/r"}]})
+    group = maps.mapping("household").out({"kind": "household", "members": [{"person": "RelatedPerson/r"}]})
     assert [(one.path, one.what) for one in group.problems] == [("members[0].person", "cannot point to RelatedPerson")]
 
 

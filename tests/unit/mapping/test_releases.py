@@ -183,7 +183,7 @@ def test_releases_that_cannot_be_are_told(said: str, wanted: str, folder: Callab
 
 
 def test_fixed_values_are_those_of_the_release(maps: Mappings) -> None:
-    household = maps.mapping("member-of-household")
+    household = maps.mapping("household")
     case = household.examples[0].case
     assert household.out(case).resource["actual"] is True
     made = household.out(case, release="R5").resource
