@@ -380,7 +380,8 @@ def parse(raw: bytes, *, max_segments: int = MAX_SEGMENTS, max_bytes: int = MAX_
     if len(raw) > max_bytes:
         raise TooLarge(f"the message has {len(raw)} bytes", path="MSH", hint=f"at most {max_bytes} bytes a message")
     data, codec = _unframe(raw)
-    delimiters = _delimiters(data if codec == "utf_16" else data[:512], codec)
+    usual = data.startswith(_USUAL_HEAD)
+    delimiters = _USUAL if usual else _delimiters(data if codec == "utf_16" else data[:512], codec)
     notes: list[Problem] = []
     text, codec = _decode(data, codec, delimiters, notes)
     lines = _lines(text)
@@ -424,6 +425,11 @@ def _unframe(raw: bytes) -> tuple[bytes, str | None]:
     if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
         return data, "utf_16"
     return data, None
+
+
+_USUAL = Delimiters("|", "^", "~", "\\", "&", "")
+_USUAL_HEAD = b"MSH|^~\\&|"
+"""How nearly every message begins: nothing is left to find out."""
 
 
 def _delimiters(data: bytes, codec: str | None) -> Delimiters:
