@@ -7,7 +7,7 @@ called where the value differs, so that what was sent stays as it was sent (GetP
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -420,8 +420,13 @@ def _first(path: Path, item: Item, name: str) -> tuple[Any, Any, Any, Any]:
             put(node, value, problems)
             return
         element = update(items[index], value, before, problems, name)
-        if element is not None:
-            items[index] = element
+        if element is None:
+            return
+        items[index] = element
+        if coded and type(element) is dict and "coding" in element and not knows(element):
+            # A text of its own beside codings of others would be read as theirs: it gets an entry to itself.
+            items[index] = {member: part for member, part in element.items() if member != "text"}
+            items.insert(index, fresh(value, [], name))
 
     def drop(node: Json) -> None:
         holder = find(node)
@@ -454,10 +459,18 @@ def _inside(item: Item, part: str) -> Item:
     return Item(read, fresh, lambda element, value, before, problems, at: fresh(value, problems, at))
 
 
+def _remains(part: str) -> Callable[[Any], Any]:
+    """What stays of an entry whose value goes: nothing, or where a line takes only ``part`` of it, the rest."""
+    if not part:
+        return lambda entry: None
+    return lambda entry: {key: one for key, one in entry.items() if key != part} or None
+
+
 def _list(path: Path, item: Item, name: str, skip: Skip | None) -> tuple[Any, Any, Any, Any]:
     """A list of plain values, codes or references. Entries that stay are kept as they were sent; those that cannot be
     read (a reference by identifier alone) are not ours to remove."""
     *above, last = path.hops
+    remains = _remains(last.key if path.inside else "")
     if path.inside:
         item = _inside(item, last.key)
         last = above.pop()
@@ -510,17 +523,18 @@ def _list(path: Path, item: Item, name: str, skip: Skip | None) -> tuple[Any, An
             if old is not None:
                 pool.setdefault(old, deque()).append(index)
         result: list[Any] = []
-        others = deque(index for index, old in enumerate(olds) if old is None)
         order: list[tuple[int | None, Any]] = []
         for word, element in made:
             kept = pool.get(word)
             found = kept.popleft() if kept else None
             order.append((found, element if found is None else items[found]))
+        stay = _staying(items, [old is not None for old in olds], {found for found, _ in order}, remains)
+        others = deque(stay)
         for at, element in _placed(order, [index for index, old in enumerate(olds) if old is not None]):
             while others and at is not None and others[0] < at:
-                result.append(items[others.popleft()])
+                result.append(stay[others.popleft()])
             result.append(element)
-        result.extend(items[index] for index in others)
+        result.extend(stay[index] for index in others)
         if result:
             target = make(node)
             target[key] = result
@@ -532,8 +546,8 @@ def _list(path: Path, item: Item, name: str, skip: Skip | None) -> tuple[Any, An
         holder = find(node)
         if holder is None or key not in holder:
             return
-        items = holder[key]
-        kept = [one for one, old in zip(items, values(items, [])) if old is None] if type(items) is list else []
+        items = holder[key] if type(holder[key]) is list else []
+        kept = list(_staying(items, [old is not None for old in values(items, [])], (), remains).values())
         holder.pop("_" + key, None)
         if kept:
             holder[key] = kept
@@ -542,6 +556,17 @@ def _list(path: Path, item: Item, name: str, skip: Skip | None) -> tuple[Any, An
             prune(node, above)
 
     return get, put, edit, drop
+
+
+def _staying(items: Sequence[Any], ours: Sequence[bool], used: Container[int | None], remains: Callable[[Any], Any]) -> dict[int, Any]:
+    """Index → what stays of the entries that an edit does not write: those that are not ours, and what remains of ours."""
+    made = {}
+    for index, item in enumerate(items):
+        if index not in used:
+            rest = remains(item) if ours[index] else item
+            if rest is not None or not ours[index]:
+                made[index] = rest
+    return made
 
 
 def _placed(order: Sequence[tuple[int | None, Any]], places: Sequence[int]) -> list[tuple[int | None, Any]]:
@@ -740,6 +765,7 @@ class _Part:
 def _group_list(path: Path, line: Line, lines: Scope, skip: Skip | None) -> tuple[Any, Any, Any, Any]:
     *above, last = path.hops
     scope: Scope | _Part = lines
+    remains = _remains(last.key if path.inside else "")
     if path.inside:
         scope = _Part(lines, last.key)
         last = above.pop()
@@ -830,15 +856,18 @@ def _group_list(path: Path, line: Line, lines: Scope, skip: Skip | None) -> tupl
                     result.append(matched[index])
                 elif not olds[index] or mark(olds[index] or {}) not in named:
                     result.append(item)
+                elif (rest := remains(item)) is not None:
+                    result.append(rest)
             result.extend(entry for at, entry in order if at is None and entry)
         else:
-            others = deque(index for index, old in enumerate(olds) if not old)
+            stay = _staying(items, [bool(old) for old in olds], matched, remains)
+            others = deque(stay)
             for at_, entry in _placed(order, [index for index, old in enumerate(olds) if old]):
                 while others and at_ is not None and others[0] < at_:
-                    result.append(items[others.popleft()])
+                    result.append(stay[others.popleft()])
                 if entry:
                     result.append(entry)
-            result.extend(items[index] for index in others)
+            result.extend(stay[index] for index in others)
         if result:
             make(node)[list_key] = result
         elif holder is not None:
@@ -849,8 +878,8 @@ def _group_list(path: Path, line: Line, lines: Scope, skip: Skip | None) -> tupl
         holder = find(node)
         if holder is None or list_key not in holder:
             return
-        items = holder[list_key]
-        kept = [item for item, doc in zip(items, docs(items, [])) if not doc] if type(items) is list else []
+        items = holder[list_key] if type(holder[list_key]) is list else []
+        kept = list(_staying(items, [bool(doc) for doc in docs(items, [])], (), remains).values())
         if kept:
             holder[list_key] = kept
         else:
