@@ -148,3 +148,19 @@ def town(make_hub: Callable[..., Hub], clock: Any) -> Town:
     made.anna = made.mercy.made(patient("Aarden"))["id"]
     made.berta = made.riverside.made(patient("Boone"))["id"]
     return made
+
+
+@pytest.fixture(scope="module")
+def maps() -> Any:
+    """The project's mappings, read once a module."""
+    from fhircase.mapping import Mappings
+
+    return Mappings.load()
+
+
+@pytest.fixture
+def scene(make_hub: Callable[..., Hub], clock: Any, maps: Any) -> Any:
+    """The scene of the tests of ``/cases`` (case_scene.py)."""
+    from tests.api.case_scene import stage
+
+    return stage(make_hub, clock, maps)
