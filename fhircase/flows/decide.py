@@ -85,7 +85,7 @@ def _request(entry: Mapping[str, Any], decision: Mapping[str, Any], at: str) -> 
 
 def _goal(entry: Mapping[str, Any], decision: Mapping[str, Any]) -> dict[str, Any]:
     if decision["decided"] == "accepted":
-        patch: dict[str, Any] = {"acceptance": "agree", "rejected_because": None}
+        patch: dict[str, Any] = {"acceptance": "agree", "accepted_by": decision["by"], "rejected_because": None}
         return patch | ({"lifecycle": "accepted"} if entry.get("lifecycle") in ("proposed", "planned") else {})
-    patch = {"acceptance": "disagree", "rejected_because": decision.get("reason")}
+    patch = {"acceptance": "disagree", "accepted_by": decision["by"], "rejected_because": decision.get("reason")}
     return patch | ({"lifecycle": "rejected"} if entry.get("lifecycle") in ("proposed", "planned", "accepted") else {})
