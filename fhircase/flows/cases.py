@@ -13,9 +13,9 @@ from typing import Any
 
 from fhircase.case.summary import Summary
 from fhircase.errors import Conflict, Forbidden, Invalid, NotFound, Problem, Stale
-from fhircase.flows import commit, judged, kinds
+from fhircase.flows import commit, documents, judged, kinds
 from fhircase.flows.hub import Hub
-from fhircase.flows.kinds import KINDS, SHOWN, SINGLES, Kind
+from fhircase.flows.kinds import KINDS, SHOWN, SINGLES
 from fhircase.mapping import schema
 from fhircase.plans.change import Agent, Change, Ref, Resource, Source, Write
 from fhircase.plans.partner import DIRECTORY_TYPES, HUB
@@ -319,10 +319,11 @@ def fulfilled(
         expected = {"client": client} if stored is None else {**doc, **_shown(doc, stored, held), "client": client}
         named_so = wish.new and wish.doc.get("id") == wish.id
         given = _renamed({name: value for name, value in wish.doc.items() if not (named_so and name == "id")}, named)
-        wrong = list(_fixed(given, expected, wish.at))
+        wrong = list(documents.fixed(given, expected, (*SHOWN, "client"), wish.at))
         if wish.what == "episode" and not moving:
             wrong += _moves(given, doc, wish.at)
-        wanted = given if stored is None else merge_patch(doc, {name: value for name, value in given.items() if name not in SHOWN})
+        edit = {name: value for name, value in given.items() if name not in SHOWN}
+        wanted = given if stored is None else documents.merge_patch(doc, edit)
         wanted = kinds.filled(kind, wanted if stored is not None else kinds.with_client(kind, wanted, client))
         form = kinds.shape(hub, kind)
         told = {p.path for p in wrong}
@@ -330,7 +331,7 @@ def fulfilled(
         stood = {text for _, text in form.references(doc)} | {str(ref) for ref in named.values()}
         fresh = [(wish.at + place, text) for place, text in form.references(wanted) if text not in stood]
         wrong += [Problem("nothing goes by this name", at, "name an entry of this document") for at, text in fresh if text.startswith("#")]
-        wrong += unknown_references(tx, fresh, held.client, {p.path for p in wrong})
+        wrong += documents.unknown_references(tx, fresh, held.client, {p.path for p in wrong})
         problems += wrong
         if wrong:
             continue
@@ -341,12 +342,12 @@ def fulfilled(
                 document.setdefault(kind.part_of, [str(held.plan.ref)])
             if "client" in form.schema["properties"]:
                 document["client"] = client
-            body, found = _out(hub, kind, document, None, wish.at)
+            body, found = documents.out(hub.maps.mapping(kind.mapping), document, None, wish.at)
             writes[ref] = Write(kind.type, ref.id, body, expect=0, client=held.client, case=held.id)
             if kind.link:
                 links.append((kind.link, ref))
         else:
-            body, found = _out(hub, kind, wanted, before, wish.at)
+            body, found = documents.out(hub.maps.mapping(kind.mapping), wanted, before, wish.at)
             writes[stored.ref] = Write(kind.type, stored.id, body, expect=stored.version, client=stored.client, case=stored.case)
         elements.setdefault(kind.type, {}).update(found)
     if problems:
@@ -373,27 +374,6 @@ def _renamed(doc: Any, named: Mapping[str, Ref]) -> Any:
     return [_renamed(value, named) for value in doc] if isinstance(doc, list) else doc
 
 
-def merge_patch(target: Any, patch: Any) -> Any:
-    """RFC 7396."""
-    if not isinstance(patch, dict):
-        return patch
-    made = dict(target) if isinstance(target, dict) else {}
-    for name, value in patch.items():
-        if value is None:
-            made.pop(name, None)
-        else:
-            made[name] = merge_patch(made.get(name), value)
-    return made
-
-
-def _fixed(doc: Any, expected: Mapping[str, Any], at: str = "") -> Iterable[Problem]:
-    """What is the hub's may be sent back as it was shown, not changed."""
-    if isinstance(doc, dict):
-        for name in (*SHOWN, "client"):
-            if name in doc and doc[name] != expected.get(name):
-                yield Problem("this is the hub's to say", f"{at}/{name}", "leave it out", "business-rule")
-
-
 _MOVED = {
     "phase": "POST /cases/{id}/phase",
     "state": "POST /cases/{id}/hold, /resume, /close or /reopen",
@@ -410,21 +390,6 @@ def _moves(patch: Doc, held: Doc, at: str) -> Iterable[Problem]:
             yield Problem("a case is moved, not patched", f"{at}/{name}", hint, "business-rule")
 
 
-def unknown_references(tx: Tx, found: Iterable[tuple[str, str]], client: str | None, told: Iterable[str] = ()) -> list[Problem]:
-    """References (JSON pointer, text) to what is not here, or is another client's: both are answered alike."""
-    local: dict[str, Ref] = {}
-    for place, text in found:
-        if text.count("/") == 1 and not text.startswith(("#", "urn:")) and place not in told:
-            local[place] = Ref.of(text)
-    held = tx.plans.get_many(local.values()) if local else {}
-    problems = []
-    for place, ref in local.items():
-        stored = held.get(ref)
-        if stored is None or stored.deleted or (client is not None and stored.client not in (None, client)):
-            problems.append(Problem(f"no such {ref.type} of this client", place, "name one that is here, or leave it out", "not-found"))
-    return problems
-
-
 def held_entry(held: Held, what: str, id: str) -> Stored:
     """The resource behind one entry, or behind the plan, team or episode. Raises NotFound."""
     kind = kinds.named(what)
@@ -436,15 +401,6 @@ def held_entry(held: Held, what: str, id: str) -> Stored:
     if found is None:
         raise NotFound(f"this case has no such entry in {what}")
     return found
-
-
-def _out(hub: Hub, kind: Kind, doc: Doc, onto: Resource | None, at: str = "") -> tuple[Resource, dict[str, str]]:
-    """The resource, and JSON pointer of the case document → FHIR element of what it holds."""
-    made = hub.maps.mapping(kind.mapping).out(doc, onto=onto)
-    broken = [replace(p, path=at + schema.pointer(p.path)) for p in made.problems if p.severity == "error"]
-    if broken:
-        raise Invalid(broken)
-    return made.resource, {at + schema.pointer(name): element for name, element in made.elements.items()}
 
 
 def link(plan: Resource, element: str, reference: str) -> None:
@@ -478,11 +434,7 @@ def person(agent: Agent) -> None:
 
 def fresh(held: Held, if_match: str | None) -> None:
     """Raises Stale when ``if_match`` names another state of the case."""
-    if if_match is None:
-        return
-    given = {tag.strip().removeprefix("W/").strip('"') for tag in if_match.split(",")}
-    if "*" not in given and held.tag not in given:
-        raise Stale("the case has changed since you read it", hint="read it again and send its ETag as If-Match")
+    documents.same(held.tag, if_match, "the case")
 
 
 def attempt(
@@ -502,7 +454,7 @@ def attempt(
             fresh(held, if_match)
             decided = decide(tx, held)
         made = Change(tuple(decided.writes), agent, Source("case"), decided.reason, activity=decided.activity, informant=decided.informant)
-        made = checked(made, decided.elements)
+        made = documents.checked(made, decided.elements)
         try:
             with hub.store.write() as tx:
                 tx.plans.lock(f"case|{case}")
@@ -513,44 +465,3 @@ def attempt(
         except (Stale, Conflict):
             if if_match is not None or not left:
                 raise
-
-
-def checked(change: Change, elements: Mapping[str, Mapping[str, str]]) -> Change:
-    """``commit.check``, with every problem told by the field of the case document where there is one. Raises Invalid."""
-    try:
-        return commit.check(change)
-    except Invalid as error:
-        raise Invalid(replace(problem, path=_by_field(problem.path, elements)) for problem in error.problems) from None
-
-
-def _by_field(path: str, elements: Mapping[str, Mapping[str, str]]) -> str:
-    type_, _, below = path.partition(".")
-    wanted = _bare(below)
-    best = ""
-    length = -1
-    for name, element in elements.get(type_, {}).items():
-        bare = _bare(element)
-        fits = bare == wanted or bare.startswith(wanted + ".") or wanted.startswith(bare + ".")
-        shared = min(len(bare), len(wanted))
-        if fits and wanted and shared > length:
-            best, length = name, shared
-    return best or path
-
-
-def _bare(path: str) -> str:
-    """``target[0].due.ofType(date)`` and ``target.dueDate``: comparable."""
-    steps: list[str] = []
-    rest = path
-    while rest:
-        step, _, rest = rest.partition(".")
-        while "(" in step and ")" not in step and rest:
-            more, _, rest = rest.partition(".")
-            step += "." + more
-        name, mark, inner = step.partition("[")
-        kind, found, type_ = name.partition("(")
-        if kind == "ofType" and steps:
-            steps[-1] += type_[:1].upper() + type_[1:-1]
-        elif not found:
-            index = inner.partition("]")[0] if mark else ""
-            steps.append(f"{name}[{index}]" if index not in ("", "0") else name)
-    return ".".join(steps)

@@ -9,7 +9,7 @@ from typing import Any
 
 from fhircase.errors import Conflict, Invalid, NotFound, Problem, Stale
 from fhircase.fhir import jsontext, times
-from fhircase.flows import cases, commit, kinds
+from fhircase.flows import cases, commit, documents, kinds
 from fhircase.flows.drafting import cases_seen
 from fhircase.flows.hub import Hub
 from fhircase.intake import identities
@@ -86,7 +86,7 @@ def open_case(
             episodes = () if patient.expect == 0 else tx.plans.of_client(patient.id, ("EpisodeOfCare",))
             seen = cases_seen(episodes)
             standing = _standing(tx, episodes, bool(doc.get("another")), hub.now())
-            wrong = cases.unknown_references(tx, [(f"/{n}", doc[n]) for n in ("manager",) if n in doc], patient.id)
+            wrong = documents.unknown_references(tx, [(f"/{n}", doc[n]) for n in ("manager",) if n in doc], patient.id)
             if wrong:
                 raise Invalid(wrong)
             partners = tx.partners.all()
@@ -96,7 +96,7 @@ def open_case(
         drafted = {write.ref: write for write in (*new, *writes)} | {write.ref: write for write in begun.writes}
         whole = (replace(write, creator=HUB) if write.ref in {one.ref for one in writes} else write for write in drafted.values())
         change = Change(tuple(whole), agent, Source("case"), "case management", activity="opened a case by hand")
-        change = cases.checked(change, {**begun.elements, **({"Patient": _elements(hub, patient)} if new else {})})
+        change = documents.checked(change, {**begun.elements, **({"Patient": _elements(hub, patient)} if new else {})})
         try:
             with hub.store.write() as tx:
                 tx.plans.lock(f"Patient/{patient.id}")
