@@ -4,7 +4,7 @@ why: the why is the Provenance's reason."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fhircase.case import lifecycle
@@ -84,6 +84,10 @@ def resume(hub: Hub, agent: Agent, viewer: Viewer, case: str, because: str, **to
     return _move(hub, agent, viewer, case, lambda doc, by, at: lifecycle.resume(doc, by=by, at=at, why=because), because, "active", **told)
 
 
+_ASKED = {"/because": "/reason", "/why": "/because"}
+"""What the lifecycle calls the parts of a request, and what the request calls them."""
+
+
 def _move(
     hub: Hub,
     agent: Agent,
@@ -105,7 +109,7 @@ def _move(
         doc = judged.with_decisions(cases.view_of(hub, held).doc)
         moved = judge(doc, agent.user or agent.partner, at)
         if moved.problems:
-            raise Invalid(moved.problems)
+            raise Invalid(replace(problem, path=_ASKED.get(problem.path, problem.path)) for problem in moved.problems)
         found[:] = moved.open
         wishes = [cases.Wish("episode", "", dict(moved.episode))]
         if plan is not None and held.plan is not None and doc["plan"].get("state") not in (plan, "entered-in-error"):
