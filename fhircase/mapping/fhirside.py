@@ -6,8 +6,8 @@ called where the value differs, so that what was sent stays as it was sent (GetP
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Container, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -495,11 +495,11 @@ def _list(path: Path, item: Item, name: str, skip: Skip | None) -> tuple[Any, An
         if type(given) is not list:
             _bad(problems, name, "must be a list")
             return []
-        left = list(held)
+        left = Counter(held)
         made: list[tuple[Any, Any]] = []
         for i, value in enumerate(given):
-            if value in left:
-                left.remove(value)
+            if left and isinstance(value, Hashable) and left[value]:
+                left[value] -= 1
                 made.append((value, None))
             elif (element := fresh(value, problems, f"{name}[{i}]")) is not None:
                 made.append((value, element))

@@ -179,7 +179,8 @@ def _fhir_line(name: str, node: Node, fields: Node, type_: str, tables: Tables, 
     only = _text(node.get("only"), tables)
     if only not in (None, "in", "out"):
         wrong(node.get("only").mistake("'only' is in or out"))  # type: ignore[union-attr]
-    line = replace(line, only=only if only in ("in", "out") else None)
+    elif only is not None:
+        line = replace(line, only=only)
     if many and not first.element.many and not first.inside:
         wrong(fields.mistake(f"{first.element.path} is a single element, not a list: leave out 'many'", name))
         return None
@@ -292,7 +293,8 @@ def _leaf(line: Line, node: Node, fields: Node, tables: Tables) -> Line | None:
     kind = path.kind or "text"
     if as_ is not None and as_ != kind and not (as_ == "number" and kind == "integer"):
         wrong(node.mistake(f"{path.element.path} is {path.type}, held as {kind}, not {as_}", "as"))
-    return replace(line, kind="either" if line.alternatives else kind)
+    kind = "either" if line.alternatives else kind
+    return line if kind == line.kind else replace(line, kind=kind)
 
 
 def _ref(line: Line, ref: Node, node: Node, tables: Tables) -> Line | None:
@@ -577,9 +579,10 @@ def _v2_line(name: str, node: Node, fields: Node, tables: Tables, like: Line | N
         return None
     line = Line(name, node, sources=sources, many=yes(node.get("many"), tables), need=yes(node.get("need"), tables),
                 why=(node.get("why") or node).text or "")  # fmt: skip
-    line = replace(
-        line, pick=_match(node.get("pick"), tables), when=_match(node.get("when"), tables), unless=_match(node.get("unless"), tables)
-    )
+    if node.value.keys() & {"pick", "when", "unless"}:
+        line = replace(
+            line, pick=_match(node.get("pick"), tables), when=_match(node.get("when"), tables), unless=_match(node.get("unless"), tables)
+        )
     inner = node.get("fields")
     if inner is not None:
         used, name_used = (like.fields if like is not None else None), use

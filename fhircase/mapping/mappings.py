@@ -6,7 +6,8 @@ mappings/templates/*.yaml  what is proposed    mappings/sites/<site>/…     wha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import gc
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
@@ -80,11 +81,30 @@ class Mappings:
 
     @classmethod
     def load(cls, path: Path | str | None = None) -> Mappings:
-        """Read, check and compile every file. ``path`` None: those that came with the package. Raises MappingErrors with
-        every mistake of every file; FileNotFoundError when there is no such folder."""
+        """Read and check every file. ``path`` None: those that came with the package. A folder of which every file holds what it
+        held before, byte for byte, gives the same object again: nothing in it changes. Raises MappingErrors with every mistake
+        of every file; FileNotFoundError when there is no such folder."""
         folder: Any = Path(path) if path is not None else default_folder()
         if not folder.is_dir():
             raise FileNotFoundError("there is no folder of mappings at the path given")
+        content = (str(folder), *_content(folder, ""))
+        found = _loaded.get(content)
+        if found is None:
+            # All that is made here stays: a collector would look through it forty times and find nothing.
+            collecting = gc.isenabled()
+            gc.disable()
+            try:
+                found = cls._read(folder)
+            finally:
+                if collecting:
+                    gc.enable()
+            if len(_loaded) >= _MOST_LOADED:
+                _loaded.clear()
+            _loaded[content] = found
+        return found
+
+    @classmethod
+    def _read(cls, folder: Any) -> Mappings:
         mistakes: list[Mistake] = []
         base = _Site("", folder, "mappings")
         sites = {"": base}
@@ -155,6 +175,19 @@ class Mappings:
 
 
 # ------------------------------------------------------------------------------------------------ reading
+
+#: What stands in the files of a folder → what was made of it.
+_loaded: dict[tuple[Any, ...], Mappings] = {}
+_MOST_LOADED = 4
+
+
+def _content(folder: Any, at: str) -> Iterator[tuple[str, bytes]]:
+    """Every file below a folder, by its path, and what it holds."""
+    for one in sorted(folder.iterdir(), key=lambda one: str(one.name)):
+        if one.name.endswith((".yaml", ".json")):
+            yield f"{at}{one.name}", one.read_bytes()
+        elif one.is_dir():
+            yield from _content(one, f"{at}{one.name}/")
 
 
 def _files(folder: Any, ending: str) -> list[Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from fhircase.fhir.definitions import Release
 from fhircase.mapping import definitions
@@ -64,6 +65,7 @@ class BadPath(ValueError):
     """Says what is wrong; its text is for the mistake list."""
 
 
+@lru_cache(maxsize=8192)
 def resolve(text: str, type_: str, name: str = "", targets: tuple[str, ...] = (), release: Release = "R4") -> Path:
     """``type_``: where the path begins; ``name``: how to call it in messages. ``targets``: when the path begins at a
     Reference, what it may point to. Raises BadPath."""

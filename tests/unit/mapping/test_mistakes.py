@@ -50,8 +50,10 @@ MISTAKES: dict[str, tuple[str, str, str]] = {
     "choice without type": (
         "start.ofType(date)",
         "start",
-        ("mappings/goal.yaml:7:21: fields.started.fhir: 'start': Goal.start has several types, say which: start.ofType(date), "
-        "start.ofType(CodeableConcept)"),
+        (
+            "mappings/goal.yaml:7:21: fields.started.fhir: 'start': Goal.start has several types, say which: start.ofType(date), "
+            "start.ofType(CodeableConcept)"
+        ),
     ),
     "choice with another type": (
         "start.ofType(date)",
@@ -116,14 +118,18 @@ MISTAKES: dict[str, tuple[str, str, str]] = {
     "broken path": (
         "description.text",
         "identifier.where(system='x'.value",
-        ("mappings/goal.yaml:4:21: fields.title.fhir: 'identifier.where(system='x'.value': cannot be read from column 12 on; "
-        "a path is names, [n], ofType(), where(a='x'), extension('url')"),
+        (
+            "mappings/goal.yaml:4:21: fields.title.fhir: 'identifier.where(system='x'.value': cannot be read from column 12 on; "
+            "a path is names, [n], ofType(), where(a='x'), extension('url')"
+        ),
     ),
     "where on a member that is not there": (
         "description.text",
         "identifier.where(sytem='x').value",
-        ("mappings/goal.yaml:4:21: fields.title.fhir: 'identifier.where(sytem='x').value': Identifier has no element 'sytem' "
-        "(did you mean 'system'?)"),
+        (
+            "mappings/goal.yaml:4:21: fields.title.fhir: 'identifier.where(sytem='x').value': Identifier has no element 'sytem' "
+            "(did you mean 'system'?)"
+        ),
     ),
     "yes or no": (
         "subject, ref: Patient, need: yes}",

@@ -64,3 +64,24 @@ def test_mistakes_of_a_site_are_told_with_its_file(folder: Callable[..., Path]) 
         "mappings/sites/mercy/goal.yaml:3:1: fihr: 'fihr' is not known here (did you mean 'fhir'?)",
         "mappings/sites/mercy/goal.yaml:5:3: fields.startd: there is no 'startd' to drop (did you mean 'started'?)",
     ]
+
+
+def test_a_folder_is_read_again_when_any_file_of_it_has_changed(folder: Callable[..., Path]) -> None:
+    path = folder(files={"sites/mercy/goal.yaml": SITE})
+    first = Mappings.load(path)
+    assert Mappings.load(path) is first
+    for name in ("goal.yaml", "codes/life.json", "sites/mercy/goal.yaml"):
+        before = Mappings.load(path)
+        text = (path / name).read_text("utf-8")
+        (path / name).write_text(text + "\n", "utf-8")
+        assert Mappings.load(path) is not before, name
+        (path / name).write_text(text, "utf-8")
+    (path / "sites/mercy/goal.yaml").unlink()
+    assert Mappings.load(path).mapping("goal", "mercy").site is None
+
+
+def test_a_folder_with_mistakes_tells_them_each_time(folder: Callable[..., Path]) -> None:
+    path = folder(files={"sites/mercy/goal.yaml": SITE.replace("fields:", "feilds:")})
+    for _ in range(2):
+        with pytest.raises(MappingErrors, match="feilds"):
+            Mappings.load(path)
