@@ -107,6 +107,28 @@ def _persons(members: Iterable[Doc]) -> list[str]:
     return list(dict.fromkeys(word(one.get("person")) for one in members))
 
 
+SPOKEN: Mapping[str, tuple[str, str]] = {"goals": ("set_by", "started"), "consents": ("by", "given_at")}
+"""Entries that are the client's word: the field that says whose word it is, and the field of its day."""
+
+
+def without_authority(what: str, wanted: Doc, before: Doc, contacts: list[Doc], today: date, at: str = "") -> list[Problem]:
+    """Who is newly named in an entry of ``what`` as speaking for the client, and may not on that day. A goal may be expressed by any
+    contact but a guardian whose time is over or has not come; consent is given by the client or a valid guardian alone."""
+    if what not in SPOKEN:
+        return []
+    field, on = SPOKEN[what]
+    day = min(last_day(wanted.get(on)) or today, today)
+    said, stood = wanted.get(field), words(before.get(field))
+    doc = {"contacts": contacts}
+    found = []
+    for n, who in enumerate(words(said)):
+        if who in stood or not who.startswith("RelatedPerson/"):
+            continue
+        if what == "consents" or standing(doc, who, day) in ("ended", "not-yet", "inactive"):
+            found.append(authority(doc, who, day, path=f"{at}/{field}" if isinstance(said, str) else f"{at}/{field}/{n}"))
+    return [problem for problem in found if problem is not None]
+
+
 # ------------------------------------------------------------------------------------------ qualifications
 
 NEEDED: Mapping[str, tuple[str, ...]] = {

@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from fhircase.case import people
 from fhircase.case.summary import Summary
 from fhircase.errors import Conflict, Forbidden, Invalid, NotFound, Problem, Stale
 from fhircase.flows import commit, documents, judged, kinds
 from fhircase.flows.hub import Hub
-from fhircase.flows.kinds import KINDS, SHOWN, SINGLES
+from fhircase.flows.kinds import KINDS, SHOWN, SINGLES, Kind
 from fhircase.mapping import schema
 from fhircase.plans.change import Agent, Change, Ref, Resource, Source, Write
 from fhircase.plans.partner import DIRECTORY_TYPES, HUB
@@ -310,44 +311,26 @@ def fulfilled(
     writes: dict[Ref, Write] = {}
     elements: dict[str, dict[str, str]] = {}
     links: list[tuple[str, Ref]] = []
+    contacts = _contacts(hub, held, wishes, named)
     for wish in wishes:
         kind = kinds.named(wish.what)
         stored = None if wish.new else held_entry(held, wish.what, wish.id)
         before = None if stored is None else stored.body
         doc = {} if before is None else hub.maps.mapping(kind.mapping).into(before).doc
-        client = f"Patient/{held.client}"
-        expected = {"client": client} if stored is None else {**doc, **_shown(doc, stored, held), "client": client}
-        named_so = wish.new and wish.doc.get("id") == wish.id
-        given = _renamed({name: value for name, value in wish.doc.items() if not (named_so and name == "id")}, named)
-        wrong = list(documents.fixed(given, expected, (*SHOWN, "client"), wish.at))
-        if wish.what == "episode" and not moving:
-            wrong += _moves(given, doc, wish.at)
-        edit = {name: value for name, value in given.items() if name not in SHOWN}
-        wanted = given if stored is None else documents.merge_patch(doc, edit)
-        wanted = kinds.filled(kind, wanted if stored is not None else kinds.with_client(kind, wanted, client))
-        form = kinds.shape(hub, kind)
-        told = {p.path for p in wrong}
-        wrong += [p for p in form.problems(wanted, before=doc if stored else None, at=wish.at) if p.path not in told]
-        stood = {text for _, text in form.references(doc)} | {str(ref) for ref in named.values()}
-        fresh = [(wish.at + place, text) for place, text in form.references(wanted) if text not in stood]
-        wrong += [Problem("nothing goes by this name", at, "name an entry of this document") for at, text in fresh if text.startswith("#")]
-        wrong += documents.unknown_references(tx, fresh, held.client, {p.path for p in wrong})
+        wanted, wrong = _wanted(hub, tx, held, wish, kind, stored, doc, named, moving)
+        wrong += people.without_authority(wish.what, wanted, doc, contacts, judged.today(hub), wish.at)
         problems += wrong
         if wrong:
             continue
+        mapping = hub.maps.mapping(kind.mapping)
         if stored is None:
             ref = named[wish.id]
-            document = {**wanted, "id": ref.id}
-            if kind.part_of and held.plan is not None:
-                document.setdefault(kind.part_of, [str(held.plan.ref)])
-            if "client" in form.schema["properties"]:
-                document["client"] = client
-            body, found = documents.out(hub.maps.mapping(kind.mapping), document, None, wish.at)
+            body, found = documents.out(mapping, _whole(hub, kind, wanted, ref, held), None, wish.at)
             writes[ref] = Write(kind.type, ref.id, body, expect=0, client=held.client, case=held.id)
             if kind.link:
                 links.append((kind.link, ref))
         else:
-            body, found = documents.out(hub.maps.mapping(kind.mapping), wanted, before, wish.at)
+            body, found = documents.out(mapping, wanted, before, wish.at)
             writes[stored.ref] = Write(kind.type, stored.id, body, expect=stored.version, client=stored.client, case=stored.case)
         elements.setdefault(kind.type, {}).update(found)
     if problems:
@@ -363,6 +346,51 @@ def fulfilled(
     words = ["added to " + ", ".join(added)] if added else []
     words += ["changed in " + ", ".join(changed_)] if changed_ else []
     return Decided(list(writes.values()), "; ".join(words), elements)
+
+
+def _wanted(
+    hub: Hub, tx: Tx, held: Held, wish: Wish, kind: Kind, stored: Stored | None, doc: Doc, named: Mapping[str, Ref], moving: bool
+) -> tuple[Doc, list[Problem]]:
+    """The document as it shall be, and every mistake in it. ``doc``: as it stands."""
+    client = f"Patient/{held.client}"
+    expected = {"client": client} if stored is None else {**doc, **_shown(doc, stored, held), "client": client}
+    named_so = wish.new and wish.doc.get("id") == wish.id
+    given = _renamed({name: value for name, value in wish.doc.items() if not (named_so and name == "id")}, named)
+    wrong = list(documents.fixed(given, expected, (*SHOWN, "client"), wish.at))
+    if wish.what == "episode" and not moving:
+        wrong += _moves(given, doc, wish.at)
+    edit = {name: value for name, value in given.items() if name not in SHOWN}
+    wanted = kinds.with_client(kind, given, client) if stored is None else documents.merge_patch(doc, edit)
+    wanted = kinds.filled(kind, wanted)
+    form = kinds.shape(hub, kind)
+    told = {p.path for p in wrong}
+    wrong += [p for p in form.problems(wanted, before=doc if stored else None, at=wish.at) if p.path not in told]
+    stood = {text for _, text in form.references(doc)} | {str(ref) for ref in named.values()}
+    fresh = [(wish.at + place, text) for place, text in form.references(wanted) if text not in stood]
+    wrong += [Problem("nothing goes by this name", at, "name an entry of this document") for at, text in fresh if text.startswith("#")]
+    wrong += documents.unknown_references(tx, fresh, held.client, {p.path for p in wrong})
+    return wanted, wrong
+
+
+def _whole(hub: Hub, kind: Kind, wanted: Doc, ref: Ref, held: Held) -> Doc:
+    """A new entry with what is the hub's to say."""
+    made = {**wanted, "id": ref.id}
+    if kind.part_of and held.plan is not None:
+        made.setdefault(kind.part_of, [str(held.plan.ref)])
+    if "client" in kinds.shape(hub, kind).schema["properties"]:
+        made["client"] = f"Patient/{held.client}"
+    if kind.spoken is not None and kind.spoken[0] in made:
+        made.setdefault(kind.spoken[1], f"Patient/{held.client}")
+    return made
+
+
+def _contacts(hub: Hub, held: Held, wishes: Sequence[Wish], named: Mapping[str, Ref]) -> list[Doc]:
+    """Who is around the client, those of these wishes included; empty where nobody may be asked for."""
+    if not any(wish.what in people.SPOKEN for wish in wishes):
+        return []
+    mapping = hub.maps.mapping("contact")
+    known = [{**mapping.into(s.body).doc, "id": s.id} for s in held.resources if s.type == "RelatedPerson" and s.client == held.client]
+    return known + [{**wish.doc, "id": named[wish.id].id} for wish in wishes if wish.what == "contacts" and wish.new]
 
 
 def _renamed(doc: Any, named: Mapping[str, Ref]) -> Any:

@@ -62,7 +62,7 @@ class Kind:
     words that every entry has (merged into lists), which is what its mark looks for. ``entered`` False: intake and the hub make
     them, nobody adds one by hand. ``part_of``: the field in which a new entry names the plan of the case. ``taking_part``: for a
     type without a field for the client, what the client is among its members or participants unless the document says
-    otherwise."""
+    otherwise. ``spoken``: a field that is somebody's word, and the field that says whose; the client's unless it is said."""
 
     mapping: str
     type: str
@@ -73,6 +73,7 @@ class Kind:
     entered: bool = True
     part_of: str = ""
     taking_part: Mapping[str, Any] | None = None
+    spoken: tuple[str, str] | None = None
 
 
 _ASSESSMENT = "urn:fhircase:codes:assessment-kind"
@@ -82,7 +83,7 @@ _PLAN_KIND = "urn:fhircase:codes:plan-kind"
 _SERVICES = ("ServiceRequest", "DeviceRequest", "NutritionOrder", "MedicationRequest", "RequestGroup")
 
 KINDS: Mapping[str, Kind] = {
-    "goals": Kind("goal", "Goal", "goal", "urn:fhircase:goal"),
+    "goals": Kind("goal", "Goal", "goal", "urn:fhircase:goal", spoken=("acceptance", "accepted_by")),
     "services": Kind("service", "ServiceRequest", "activity", "urn:fhircase:service"),
     "equipment": Kind("equipment", "DeviceRequest", "activity", "urn:fhircase:equipment"),
     "nutrition": Kind("nutrition", "NutritionOrder", "activity", "urn:fhircase:nutrition"),
@@ -206,30 +207,61 @@ def shape(hub: Hub, kind: Kind) -> schema.Shape:
     return schema.of(hub.maps.mapping(kind.mapping), FIXED)
 
 
+DESCRIBED: Mapping[str, Any] = {
+    "id": {"type": "string", "readOnly": True},
+    "version": {"type": "integer", "readOnly": True},
+    "number": {"type": "string", "readOnly": True, "description": "its business identifier, where that is not the id"},
+    "apart": {"type": "boolean", "readOnly": True, "description": "true: it belongs to the client, not to this case"},
+}
+"""JSON Schema of SHOWN."""
+
+
 def schemas(hub: Hub) -> dict[str, Any]:
-    """Every case document, for ``/openapi.json``: ``Goal``, ``Service`` … and the whole ``Case``. Nothing on a plain server."""
+    """Every case document, for ``/openapi.json``: ``Goal``, ``Service`` … and the whole ``Case``; of each what a merge patch may
+    hold (``GoalPatch`` … ``CasePatch``). Nothing on a plain server."""
     if hub.maps is None:
         return {}
     kinds = {**SINGLES, **KINDS}
     made: dict[str, Any] = {"Client": schema.of(hub.maps.mapping("client"), ("id",)).schema}
     made |= {title(kind.mapping): shape(hub, kind).schema for kind in kinds.values()}
-    shown = {
-        "id": {"type": "string", "readOnly": True},
-        "version": {"type": "integer", "readOnly": True},
-        "number": {"type": "string", "readOnly": True, "description": "its business identifier, where that is not the id"},
-        "apart": {"type": "boolean", "readOnly": True, "description": "true: it belongs to the client, not to this case"},
-    }
-    made = {name: {**one, "properties": {**one["properties"], **shown}} for name, one in made.items()}
+    made = {name: {**one, "properties": {**one["properties"], **DESCRIBED}} for name, one in made.items()}
+    made |= {f"{name}Patch": schema.patch_of(one) for name, one in made.items() if name != "Client"}
     held: dict[str, Any] = {"client": {"$ref": "#/components/schemas/Client"}}
+    patched: dict[str, Any] = {}
     for name, kind in kinds.items():
         held[name] = {"type": "array", "items": reference(kind)} if name in KINDS else reference(kind)
+        patched[name] = _entries_patch(kind) if name in KINDS else reference(kind, "Patch")
     made["Case"] = {"type": "object", "properties": {"id": {"type": "string"}, **held}, "description": "One case, whole"}
+    told = "Merge patch (RFC 7396) of parts of a case. A list is patched by the ids of its entries; #name makes a new one"
+    made["CasePatch"] = {"type": "object", "properties": patched, "additionalProperties": False, "description": told}
     return made
 
 
-def reference(kind: Kind) -> dict[str, str]:
-    """To the schema of an entry in ``/openapi.json``."""
-    return {"$ref": f"#/components/schemas/{title(kind.mapping)}"}
+def _entries_patch(kind: Kind) -> dict[str, Any]:
+    made: dict[str, Any] = {"type": "object", "additionalProperties": reference(kind, "Patch")}
+    return {**made, "patternProperties": {"^#": reference(kind)}} if kind.entered else made
+
+
+def additions() -> dict[str, Any]:
+    """JSON Schema of an entry that is added to one of the lists."""
+    entered = {name: kind for name, kind in KINDS.items() if kind.entered}
+    return _one_of(entered, "")
+
+
+def patches(kinds: Mapping[str, Kind]) -> dict[str, Any]:
+    """JSON Schema of a merge patch of one of ``kinds``."""
+    return _one_of(kinds, "Patch")
+
+
+def _one_of(kinds: Mapping[str, Kind], of: str) -> dict[str, Any]:
+    told = ", ".join(f"{name}: {title(kind.mapping)}{of}" for name, kind in kinds.items())
+    unique = {title(kind.mapping): reference(kind, of) for kind in kinds.values()}
+    return {"anyOf": list(unique.values()), "description": f"By the part that the address names. {told}"}
+
+
+def reference(kind: Kind, of: str = "") -> dict[str, str]:
+    """To the schema of an entry in ``/openapi.json``, or (``Patch``) of a merge patch of one."""
+    return {"$ref": f"#/components/schemas/{title(kind.mapping)}{of}"}
 
 
 def title(mapping: str) -> str:

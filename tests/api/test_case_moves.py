@@ -156,3 +156,28 @@ def test_only_the_client_and_a_guardian_who_is_valid_that_day_decide(scene: Scen
         assert status == 200 or paths(answer) == ["/by"]
     nothing = {**told, "by": f"Patient/{scene.client}", "on": "ServiceRequest/x"}
     assert paths(scene.manager.post(f"{scene.path}/decisions", nothing)) == ["/on"]
+
+
+def test_a_guardian_whose_time_is_over_expresses_no_goal_and_gives_no_consent(scene: Scene) -> None:
+    ended = {"relationship": "guardian", "names": [{"family": "Lind"}], "since": "2026-01-01", "until": "2026-06-30"}
+    aunt = {"relationship": "aunt", "names": [{"family": "Ode"}]}
+    answer = scene.patch("", {
+        "contacts": {"#past": ended, "#now": {**ended, "until": "2027-06-30"}, "#aunt": aunt},
+        "goals": {"#a": {**GOAL, "set_by": "#past"}, "#b": {**GOAL, "set_by": "#now"}, "#c": {**GOAL, "set_by": "#aunt"}},
+        "consents": {"#d": {**CONSENT, "by": ["#now", "#past"]}, "#e": {**CONSENT, "by": ["#aunt"]}},
+    })  # fmt: skip
+    assert (answer.status_code, sorted(paths(answer))) == (422, ["/consents/#d/by/1", "/consents/#e/by/0", "/goals/#a/set_by"])
+    answer = scene.patch("", {
+        "contacts": {"#past": ended, "#now": {**ended, "until": "2027-06-30"}},
+        "goals": {"#a": {**GOAL, "set_by": "#past", "started": "2026-05-01"}, "#b": {**GOAL, "set_by": "#now"}},
+        "consents": {"#d": {**CONSENT, "by": ["#now"]}},
+    })  # fmt: skip
+    assert answer.status_code == 200, answer.data
+
+
+CONSENT = {"state": "active", "scope": "privacy", "categories": ["release-of-information"], "rule": "opt-in", "given_at": "2026-11-21"}
+
+
+def test_an_acceptance_is_the_clients_unless_somebody_else_is_named(scene: Scene) -> None:
+    goal = scene.add("goals", {**GOAL, "acceptance": "agree"})
+    assert scene.entry("goals", goal)["accepted_by"] == f"Patient/{scene.client}"
