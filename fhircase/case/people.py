@@ -7,7 +7,7 @@ the case manager (CONCEPTS.md, "The case")."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any, Literal
@@ -111,7 +111,7 @@ SPOKEN: Mapping[str, tuple[str, str]] = {"goals": ("set_by", "started"), "consen
 """Entries that are the client's word: the field that says whose word it is, and the field of its day."""
 
 
-def without_authority(what: str, wanted: Doc, before: Doc, contacts: list[Doc], today: date, at: str = "") -> list[Problem]:
+def without_authority(what: str, wanted: Doc, before: Doc, contacts: Sequence[Doc], today: date, at: str = "") -> list[Problem]:
     """Who is newly named in an entry of ``what`` as speaking for the client, and may not on that day. A goal may be expressed by any
     contact but a guardian whose time is over or has not come; consent is given by the client or a valid guardian alone."""
     if what not in SPOKEN:
@@ -119,7 +119,7 @@ def without_authority(what: str, wanted: Doc, before: Doc, contacts: list[Doc], 
     field, on = SPOKEN[what]
     day = min(last_day(wanted.get(on)) or today, today)
     said, stood = wanted.get(field), words(before.get(field))
-    doc = {"contacts": contacts}
+    doc = {"contacts": list(contacts)}
     found = []
     for n, who in enumerate(words(said)):
         if who in stood or not who.startswith("RelatedPerson/"):
