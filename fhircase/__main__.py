@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Literal, ParamSpec, TypeVar
 
 import click
 
@@ -434,16 +434,19 @@ def _wrong(lines: Sequence[str]) -> list[str]:
 @map_.command("show")
 @click.argument("name")
 @click.option("--site", help="With this partner's overrides.")
+@click.option("--release", type=click.Choice(["R4", "R5"]), default="R4", show_default=True, help="FHIR release of the paths.")
 @_telling
-def map_show(name: str, site: str | None) -> None:
+def map_show(name: str, site: str | None, release: Literal["R4", "R5"]) -> None:
     """Each line of a mapping as it is understood."""
     from fhircase import mapping
 
     found = _settings().mappings
     try:
-        lines = mapping.show(name, site, Path(found) if found else None)
+        lines = mapping.show(name, site, Path(found) if found else None, release)
     except KeyError:
         raise NotFound(f"no mapping is called {name}", hint="see: fhircase map check") from None
+    except ValueError as error:
+        raise NotFound(str(error)) from None
     for line in lines:
         _say(line)
 
@@ -451,16 +454,19 @@ def map_show(name: str, site: str | None) -> None:
 @map_.command("try")
 @click.argument("name")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--release", type=click.Choice(["R4", "R5"]), default="R4", show_default=True, help="FHIR release of the resource.")
 @_telling
-def map_try(name: str, file: Path) -> None:
-    """What a resource, case document or message becomes."""
+def map_try(name: str, file: Path, release: Literal["R4", "R5"]) -> None:
+    """What a resource, case document or message becomes, and what comes back."""
     from fhircase import mapping
 
     found = _settings().mappings
     try:
-        lines = mapping.try_(name, file, Path(found) if found else None)
+        lines = mapping.try_(name, file, Path(found) if found else None, release)
     except KeyError:
         raise NotFound(f"no mapping is called {name}", hint="see: fhircase map check") from None
+    except ValueError as error:
+        raise NotFound(str(error)) from None
     for line in lines:
         _say(line)
 

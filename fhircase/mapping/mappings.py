@@ -13,6 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from fhircase.errors import Problem
 from fhircase.fhir import jsontext
 from fhircase.fhir.definitions import Release
 from fhircase.mapping import codes as code_tables
@@ -526,10 +527,10 @@ def check(path: Path | str | None = None) -> list[str]:
     return lines
 
 
-def show(name: str, site: str | None = None, path: Path | str | None = None) -> list[str]:
-    """The lines in force for a mapping, each with the file and line that it comes from. Raises KeyError."""
-    maps = Mappings.load(path)
-    mapping = maps.mapping(name, site)
+def show(name: str, site: str | None = None, path: Path | str | None = None, release: Release = "R4") -> list[str]:
+    """The lines in force for a mapping, each with the file and line that it comes from; a code table of the site's own with its
+    file. Raises KeyError for an unknown mapping, ValueError for a release that it does not serve."""
+    mapping = Mappings.load(path).mapping(name, site)
     lines = [f"{mapping.name}: {mapping.about.strip() or (mapping.fhir or mapping.v2)}"]
 
     def told(these: Sequence[Line], indent: str) -> None:
@@ -539,37 +540,59 @@ def show(name: str, site: str | None = None, path: Path | str | None = None) -> 
                 if line.paths
                 else ", ".join(str(one) if not isinstance(one, dict) else " / ".join(map(str, one)) for one in line.sources)
             )
-            extra = [f"codes {line.codes.name}"] if line.codes else []
+            extra = [f"codes {line.codes.name}{f' ({line.codes.file})' if '/sites/' in line.codes.file else ''}"] if line.codes else []
             extra += [f"ref {', '.join(line.ref)}"] if line.ref else []
             extra += ["need"] if line.need else []
             extra += [f"else {line.default}"] if line.default is not None else []
             extra += [f"only {line.only}"] if line.only else []
+            extra += [f"when {one.text} is {' or '.join(sorted(map(str, wanted)))}" for one, wanted in line.if_]
             extra += [f"# {line.why}"] if line.why else []
             left = f"{indent}{line.name}"
             lines.append(f"{left:28} {where:60} {'; '.join(extra):40} {line.node.file}:{line.node.line}".rstrip())
             told(line.fields or (), indent + "  ")
 
-    told(mapping.lines, "  ")
+    told(mapping.lines_of(release) if mapping.fhir is not None else mapping.lines, "  ")
     return lines
 
 
-def try_(name: str, file: Path | str, path: Path | str | None = None) -> list[str]:
-    """Run one file through a mapping: a resource (JSON with resourceType), a case document (JSON), or an HL7 v2 message.
-    Raises KeyError for an unknown mapping, Malformed for a file that cannot be read."""
+def try_(name: str, file: Path | str, path: Path | str | None = None, release: Release = "R4") -> list[str]:
+    """Run one file through a mapping, there and back: a resource (JSON with resourceType) with the list of what is not read, a
+    case document (JSON), or an HL7 v2 message, which is only read. Raises KeyError for an unknown mapping, ValueError for a
+    release that it does not serve, Malformed for a file that cannot be read."""
     from fhircase import hl7v2
 
     mapping = Mappings.load(path).mapping(name)
     raw = Path(file).read_bytes()
+
+    def problems(found: Sequence[Problem]) -> list[str]:
+        return [f"{one.severity}: {one.path}: {one.what}" for one in found]
+
+    def back(what: str, wanted: Any, got: Any) -> list[str]:
+        same = jsontext.dumps(got) == jsontext.dumps(wanted)
+        return [f"{what}: the same" if same else f"{what}: {jsontext.dumps(got)}"]
+
     if mapping.v2 is not None:
-        read_ = mapping.read(hl7v2.parse(raw))
-        lines = [jsontext.dumps(read_.doc)]
-        lines += [f"{case} <- {place.place}{' (changed)' if place.raw is not None else ''}" for case, place in read_.origins.items()]
-        return lines + [f"{one.severity}: {one.path}: {one.what}" for one in read_.problems]
+        heard = mapping.read(hl7v2.parse(raw))
+        lines = [jsontext.dumps(heard.doc)]
+        lines += [f"{case} <- {place.place}{' (changed)' if place.raw is not None else ''}" for case, place in heard.origins.items()]
+        return lines + problems(heard.problems)
     value = jsontext.loads(raw)
     if isinstance(value, dict) and "resourceType" in value:
-        found = mapping.into(value)
-        lines = [jsontext.dumps(found.doc)]
-        lines += [f"not read: {one}" for one in found.loss]
-        return lines + [f"{one.severity}: {one.path}: {one.what}" for one in found.problems]
-    made = mapping.out(value)
-    return [jsontext.dumps(made.resource), *(f"{one.severity}: {one.path}: {one.what}" for one in made.problems)]
+        read_ = mapping.into(value, release=release)
+        written = mapping.out(read_.doc, onto=value, release=release)
+        lines = [jsontext.dumps(read_.doc), *(f"not read: {one}" for one in read_.loss), *problems(read_.problems)]
+        return lines + back("written back onto it", value, written.resource) + problems(written.problems)
+    made = mapping.out(value, release=release)
+    again = mapping.into(made.resource, release=release)
+    lines = [jsontext.dumps(made.resource), *problems(made.problems)]
+    return lines + back("read back", _ordered(value, mapping.lines_of(release)), again.doc) + problems(again.problems)
+
+
+def _ordered(doc: Any, lines: Sequence[Line]) -> Any:
+    """A document with its fields in the order of the lines, as reading gives them."""
+    if isinstance(doc, list):
+        return [_ordered(one, lines) for one in doc]
+    if not isinstance(doc, dict):
+        return doc
+    known = {line.name: _ordered(doc[line.name], line.fields or ()) for line in lines if line.name in doc}
+    return known | {name: one for name, one in doc.items() if name not in known}

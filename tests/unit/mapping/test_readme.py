@@ -90,3 +90,47 @@ def test_schema_and_cookbook_know_every_key_of_the_engine() -> None:
         key for row in re.findall(r"^\| ((?:`[a-z0-9]+`(?:, )?)+) \|", README, re.MULTILINE) for key in re.findall(r"`([a-z0-9]+)`", row)
     }
     assert told == set(LINE_KEYS)
+
+
+LINE = {"fhir": "description.text"}
+GOOD: dict[str, Any] = {"mapping": "x", "fhir": "Goal", "fields": {"a": LINE}}
+SLIPS: dict[str, dict[str, Any]] = {
+    "misspelt key of the file": {**GOOD, "feilds": {}},
+    "no fields": {"mapping": "x", "fhir": "Goal"},
+    "no name": {"fhir": "Goal", "fields": {"a": LINE}},
+    "a line that is a text": {**GOOD, "fields": {"a": "description.text"}},
+    "many that is neither yes nor no": {**GOOD, "fields": {"a": {**LINE, "many": "often"}}},
+    "only another way": {**GOOD, "fields": {"a": {**LINE, "only": "both"}}},
+    "a release that there is not": {**GOOD, "fields": {"a": {"fhir": {"R4": "a", "R6": "b"}}}},
+    "a type of R5 alone": {**GOOD, "fhir": {"R5": "Goal"}},
+    "releases of another kind": {**GOOD, "releases": "R4"},
+    "a release served that there is not": {**GOOD, "releases": ["R4", "STU3"]},
+    "no path in the list": {**GOOD, "fields": {"a": {"fhir": []}}},
+    "a when without a place": {**GOOD, "fields": {"a": {**LINE, "when": "active"}}},
+    "codes that are a list": {**GOOD, "fields": {"a": {**LINE, "codes": ["x", "y"]}}},
+    "an else that is a list": {**GOOD, "fields": {"a": {**LINE, "else": ["x"]}}},
+    "a group's misspelt key": {**GOOD, "fields": {"a": {"fhir": "note", "many": "yes", "fields": {"b": {"fihr": "text"}}}}},
+    "an example without a case": {**GOOD, "examples": [{"name": "one"}]},
+    "an example's misspelt key": {**GOOD, "examples": [{"name": "one", "case": {}, "hfir": "x"}]},
+    "a fixed value that is an object": {**GOOD, "always": {"status": {"code": "x"}}},
+}
+
+
+@pytest.mark.parametrize("slip", SLIPS)
+def test_the_schema_refuses_a_typical_slip(slip: str) -> None:
+    validator = jsonschema.Draft202012Validator(SCHEMA)
+    validator.validate(GOOD)
+    assert not validator.is_valid(SLIPS[slip])
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"fhir": {"R4": "code", "R5": "code.concept"}, "codes": {"R4": "a", "R5": "b"}, "need": {"R5": "yes"}},
+        {"fhir": ["a", "b"], "alsoread": {"R4": "c"}, "when": {"status": ["active", "draft"]}},
+        {"fhir": "statusDate", "when": {"R4": {"status": "active"}, "R5": {"state": "on"}}},
+        {"v2": [{"PV1-7": "attending"}, "PV1-8"], "pick": {"PID-3.5": "MR"}, "as": ["text", "date"], "unless": {"PV1-2": "P"}},
+    ],
+)
+def test_the_schema_knows_what_a_line_may_say(line: dict[str, Any]) -> None:
+    jsonschema.Draft202012Validator(SCHEMA).validate({**GOOD, "fields": {"a": line}})

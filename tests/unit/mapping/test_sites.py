@@ -85,3 +85,10 @@ def test_a_folder_with_mistakes_tells_them_each_time(folder: Callable[..., Path]
     for _ in range(2):
         with pytest.raises(MappingErrors, match="feilds"):
             Mappings.load(path)
+
+
+def test_show_names_a_code_table_of_the_site(folder: Callable[..., Path]) -> None:
+    own = concept_map({"meals": "dietary", "safety": "safety"}, "http://terminology.hl7.org/CodeSystem/goal-category")
+    lines = show("goal", "mercy", folder(files={"sites/mercy/codes/area.json": own}))
+    assert any(line.strip().startswith("domain") and "codes area (mappings/sites/mercy/codes/area.json)" in line for line in lines)
+    assert any(line.strip().startswith("lifecycle") and "codes life;" in line for line in lines)
