@@ -214,7 +214,7 @@ FOREIGN = {
         "oralDiet":{"type":[{"coding":[{"system":"https://partner.example/diet","code":"dash","display":"DASH diet"}]}],
           "schedule":[{"repeat":{"boundsPeriod":{"start":"2026-11-20"},"frequency":3,"period":1.0,"periodUnit":"d"}}],
           "nutrient":[{"modifier":{"coding":[{"system":"http://snomed.info/sct","code":"39972003","display":"Sodium"}]},
-            "amount":{"value":2.0,"unit":"g","comparator":"<="}}],
+            "amount":{"value":2.0,"unit":"g","id":"most"}}],
           "texture":[{"modifier":{"coding":[{"system":"http://snomed.info/sct","code":"228049004",
             "display":"Chopped food"},{"system":"https://partner.example/t","code":"c"}]},
             "foodType":{"text":"Meat"}}],"instruction":"Small meals"},
@@ -234,7 +234,7 @@ FOREIGN = {
               "display":"Wheelchair"}},
          {"id":"a2","title":"Choose","selectionBehavior":"exactly-one","condition":[{"kind":"applicability"}],"action":[
            {"title":"Ramp","timingDuration":{"value":2.0},"resource":{"reference":"ServiceRequest/r"}},
-           {"title":"Lift","action":[{"title":"Survey"}]}]}]}""",
+           {"title":"Lift","action":[{"title":"Survey","resource":{"reference":"Task/s"}}]}]}]}""",
         "actions/1/actions/0/duty",
         "must",
         {"action[1].action[0].requiredBehavior": (None, '"must"')},
