@@ -54,10 +54,15 @@ def extract(resource: Object, *, base_url: str = "") -> list[IndexValue]:
 
 
 def fold(text: str) -> str:
-    """Lower case, no accents, single spaces: how strings are compared (search.html#string)."""
+    """Lower case, no accents, single spaces: how strings are compared (search.html#string). As long as an index row may be."""
+    return cut(folded(text), 300)
+
+
+def folded(text: str) -> str:
+    """``fold``, of any length."""
     if not text.isascii():
         text = _MARKS.sub("", unicodedata.normalize("NFKD", text))
-    return cut(" ".join(text.casefold().split()), 300)
+    return " ".join(text.casefold().split())
 
 
 def cut(text: str, size: int = 600) -> str:

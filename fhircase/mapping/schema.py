@@ -125,6 +125,16 @@ def closed(properties: dict[str, Schema], required: Sequence[str] = (), descript
     return Shape(made, Draft202012Validator({"$schema": DIALECT, **made}, format_checker=_FORMATS), ())
 
 
+def patch_of(made: Schema) -> Schema:
+    """The schema of a merge patch (RFC 7396) of what ``made`` describes: nothing is needed, null takes a field away, a list is
+    replaced whole. What the patch makes of the document is judged by ``made``."""
+    if made.get("type") != "object":
+        return made
+    kept = {name: value for name, value in made.items() if name not in ("required", "default")}
+    properties = {name: {"anyOf": [patch_of(one), {"type": "null"}]} for name, one in made.get("properties", {}).items()}
+    return {**kept, "properties": properties}
+
+
 def pointer(field: str) -> str:
     """A case field as problems of a mapping name it, as a JSON pointer (RFC 6901): ``members[0].role`` → ``/members/0/role``."""
     return "".join("/" + escaped(step) for step in re.findall(r"[^.\[\]]+", field))

@@ -304,7 +304,7 @@ class Search:
                 )
                 keys.append((f"coalesce({number}, {none_number})", down, int, (name, name)))
                 keys.append((f"coalesce({text}, {none_text})", down, str, (name, name, name)))
-        if not any(param == "_lastUpdated" for param, _ in self._query.sort):
+        if not any(param in ("_lastUpdated", "_id") for param, _ in self._query.sort):
             keys.append(("eff", False, int, ()))
         return keys
 

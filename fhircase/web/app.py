@@ -20,7 +20,7 @@ from fhircase.telemetry import Log, Metrics
 from fhircase.web import auth, problem
 from fhircase.web.turns import taking_turns
 
-BLUEPRINTS = ("fhir", "intake", "events", "cases", "admin", "running")
+BLUEPRINTS = ("fhir", "intake", "events", "cases", "directory", "admin", "running")
 """Modules of this package with a blueprint ``bp``."""
 
 _PLACE = re.compile(r"<(?:[^:<>]+:)?([^<>]+)>")

@@ -10,8 +10,9 @@ from flask import Blueprint, Flask, Response, current_app
 
 from fhircase import __version__
 from fhircase.fhir import capability, definitions, jsontext
-from fhircase.flows import kinds, open_case
+from fhircase.flows import directory, kinds, open_case
 from fhircase.flows.hub import Hub
+from fhircase.web import asked
 from fhircase.web.problem import FHIR_JSON
 
 bp = Blueprint("running", __name__)
@@ -114,6 +115,10 @@ def describe(app: Flask) -> dict[str, Any]:
                 operation["parameters"] = [
                     {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in sorted(rule.arguments)
                 ]
+            body = asked.taken(view)
+            if body is not None:
+                media = ("application/merge-patch+json", "application/json") if method == "PATCH" else ("application/json",)
+                operation["requestBody"] = {"required": True, "content": {one: {"schema": body} for one in media}}
             if blueprint == "running":
                 operation["security"] = []
             paths.setdefault(path, {})[method.lower()] = operation
@@ -132,11 +137,11 @@ def describe(app: Flask) -> dict[str, Any]:
 
 
 def _schemas(hub: Hub) -> dict[str, Any]:
-    """Case documents as the mappings make them, and refusals."""
+    """Case documents and the directory as the mappings make them, and refusals."""
     of_cases = kinds.schemas(hub)
     if of_cases:
         of_cases["CaseOpening"] = open_case.published(hub)
-    return {**of_cases, **_SCHEMAS}
+    return {**of_cases, **directory.schemas(hub), **_SCHEMAS}
 
 
 def _name(name: str, taken: dict[str, int]) -> str:
