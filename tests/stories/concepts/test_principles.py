@@ -326,6 +326,31 @@ def test_a_service_ordered_by_two_settings_is_an_issue_with_both_that_all_may_re
     assert [one["reference"] for one in place.theirs("riverside", issue)["implicated"]] == copies
 
 
+@row("least-restrictive", "shared")
+def test_the_level_of_care_of_a_stay_and_the_level_that_she_needs_are_read_on_all_sides(place: Place) -> None:
+    routine = coded("http://terminology.hl7.org/CodeSystem/v2-0007", "R")
+    stay = by_key(place, "riverside", {
+        "resourceType": "Encounter", "status": "in-progress", "subject": CLIENT, "period": {"start": "2026-11-10"},
+        "class": {"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "IMP"},
+        "type": [routine, coded("level-of-care", "inpatient-rehabilitation")],
+    })  # fmt: skip
+    needed = by_server(place, "homeward", {
+        "resourceType": "Observation", "status": "final", "subject": CLIENT, "code": {"text": "Level of care"},
+        "category": [coded("assessment-kind", "level-of-care")], "effectiveDateTime": "2026-11-22",
+        "valueCodeableConcept": coded("level-of-care", "home-care", "Care at home"),
+    })  # fmt: skip
+    (visit,) = place.view()["visits"]
+    assert visit["kinds"] == ["routine", "inpatient-rehabilitation"]
+    entry = held(place, "assessments", needed)
+    assert (entry["kinds"], entry["answer"]) == (["level-of-care"], "Care at home")
+    assert (entry["answer_code"], entry["answer_system"]) == ("home-care", "urn:fhircase:codes:level-of-care")
+    everywhere(place, stay, needed)
+    assert place.theirs("homeward", stay)["type"][1] == coded("level-of-care", "inpatient-rehabilitation")
+    scale = body(place.town.key("homeward").get("/fhir/CodeSystem?url=urn:fhircase:codes:level-of-care"))["entry"][0]["resource"]
+    ranks = [one["code"] for one in scale["concept"]]
+    assert ranks.index("home-care") < ranks.index("inpatient-rehabilitation"), "the stay is more than she needs"
+
+
 @row("discharge-planning", "shared")
 def test_the_planned_end_of_a_stay_readiness_and_its_task_are_known_to_all_before_the_discharge(place: Place) -> None:
     stay = by_key(place, "riverside", {

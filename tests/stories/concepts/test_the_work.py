@@ -214,6 +214,28 @@ def test_an_appointment_that_home_care_makes_for_a_service_is_in_the_case_and_at
     assert held(place, "appointments", visit)["state"] == "no-show" and place.theirs("homeward", visit)["status"] == "noshow"
 
 
+@row("appointments", "shared")
+def test_a_schedule_of_treatments_that_the_rehab_orders_is_read_in_the_case_and_at_home_care(place: Place) -> None:
+    course = by_key(place, "riverside", {
+        "resourceType": "ServiceRequest", "status": "active", "intent": "order", "subject": CLIENT,
+        "code": coded("service-kind", "chemotherapy"), "reasonReference": [{"reference": "{need}"}],
+        "occurrenceTiming": {
+            "repeat": {
+                "boundsPeriod": {"start": "2026-11-23", "end": "2027-02-22"}, "frequency": 1, "period": 3, "periodUnit": "wk",
+                "dayOfWeek": ["mon"],
+            },
+            "code": {"text": "Every three weeks"},
+        },
+    })  # fmt: skip
+    entry = held(place, "services", course)
+    assert (entry["timing"], entry["times"], entry["period"], entry["period_unit"]) == ("Every three weeks", 1, 3, "wk")
+    assert (entry["days"], entry["timing_from"], entry["timing_to"]) == (["monday"], "2026-11-23", "2027-02-22")
+    place.patch(f"/services/{course.partition('/')[2]}", {"days": ["tuesday"]})
+    (order,) = everywhere(place, course)
+    assert (order["occurrenceTiming"]["repeat"]["dayOfWeek"], order["occurrenceTiming"]["repeat"]["period"]) == (["tue"], 3)
+    assert place.theirs("homeward", course)["occurrenceTiming"] == order["occurrenceTiming"]
+
+
 @row("contacts", "shared")
 def test_a_question_asked_in_the_case_is_answered_by_home_care_and_the_next_call_is_planned_by_the_rehab(place: Place) -> None:
     question = by_case(place, "communications", {
