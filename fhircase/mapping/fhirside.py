@@ -994,7 +994,7 @@ class Scope:
             doc = self._settled(doc, problems)
         for name, put, need, default in self._fresh:
             value = doc.get(name)
-            if value is None:
+            if value is None or value == []:
                 if default is not None:
                     put(node, default, problems)
                 elif need:

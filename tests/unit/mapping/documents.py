@@ -3,15 +3,18 @@ the rest, so that a law can look at thousands. ``smallest`` then says what of a 
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Callable
 from decimal import Decimal
 from random import Random
 from typing import Any
+from uuid import UUID
 
 from hypothesis import strategies as st
 
 from fhircase.fhir.definitions import Release
 from fhircase.mapping import Mapping
+from fhircase.mapping.examples import without
 from fhircase.mapping.lines import Line
 
 Json = dict[str, Any]
@@ -49,6 +52,17 @@ VALUES: dict[str, Callable[[Random], Any]] = {
 }
 
 
+#: Types whose text is of a form of its own.
+_FORMS: dict[str, Callable[[Random], str]] = {
+    "base64Binary": lambda rng: b64encode(rng.randbytes(rng.randint(1, 9))).decode(),
+    "id": lambda rng: f"i-{rng.randint(1, 999)}.A",
+    "time": lambda rng: f"{rng.randint(0, 23):02}:{rng.randint(0, 59):02}:00",
+    "oid": lambda rng: f"urn:oid:1.2.{rng.randint(1, 99)}",
+    "uuid": lambda rng: f"urn:uuid:{UUID(int=rng.getrandbits(128))}",
+    "code": lambda rng: f"code-{rng.randint(1, 9)}",
+} | dict.fromkeys(("uri", "url", "canonical"), lambda rng: f"https://partner.example/{rng.randint(1, 999)}|2")
+
+
 def _words(line: Line) -> list[str]:
     """The words that come back as they went."""
     assert line.codes is not None
@@ -59,26 +73,28 @@ def _words(line: Line) -> list[str]:
     return [word for word in words if any(one.read(one.write(word)[0]) == (word, True) for one in line.coders)]
 
 
-def _value(line: Line, rng: Random) -> Any:
+def _value(line: Line, rng: Random, known: bool) -> Any:
     path = line.paths[0]
     if line.kind == "code":
-        if line.coders[0].shape != "code" and len(line.paths) == 1 and rng.random() < 0.2:
+        if not known and line.coders[0].shape != "code" and len(line.paths) == 1 and rng.random() < 0.2:
             return f"<{text(rng)}>"
         return rng.choice(_words(line))
     if line.kind == "ref":
         return f"{rng.choice(line.ref)}/{rng.choice(('a', 'b', 'c-1'))}"
     if line.kind == "either":
         return VALUES[rng.choice(line.paths).kind or "text"](rng)
-    return rng.choice(path.element.codes) if path.element.codes else VALUES[line.kind](rng)
+    if path.element.codes:
+        return rng.choice(path.element.codes)
+    return _FORMS.get(path.type, VALUES[line.kind])(rng)
 
 
-def _field(line: Line, rng: Random) -> Any:
+def _field(line: Line, rng: Random, known: bool) -> Any:
     if not line.many:
-        return _fields(line.fields, rng) if line.fields is not None else _value(line, rng)
+        return _fields(line.fields, rng, known) if line.fields is not None else _value(line, rng, known)
     made: list[Any] = []
     seen: set[str] = set()
     for _ in range(rng.randint(1, 3)):
-        one = _fields(line.fields, rng) if line.fields is not None else _value(line, rng)
+        one = _fields(line.fields, rng, known) if line.fields is not None else _value(line, rng, known)
         mark = repr([one.get(key) for key in line.key]) if line.key else repr(one)
         if one and mark not in seen:
             made.append(one)
@@ -86,13 +102,13 @@ def _field(line: Line, rng: Random) -> Any:
     return made
 
 
-def _fields(lines: tuple[Line, ...], rng: Random) -> Json:
+def _fields(lines: tuple[Line, ...], rng: Random, known: bool) -> Json:
     doc: Json = {}
     for line in lines:
         if line.only != "in" and (line.need or line.default is not None or rng.random() < 0.5):
-            value = _field(line, rng)
+            value = _field(line, rng, known)
             while line.need and value in ([], {}):
-                value = _field(line, rng)
+                value = _field(line, rng, known)
             if value not in (None, [], {}):
                 doc[line.name] = value
     return _one_side(doc, lines)
@@ -110,11 +126,10 @@ def _one_side(doc: Json, lines: tuple[Line, ...]) -> Json:
     return doc
 
 
-def document(mapping: Mapping, rng: Random, release: Release = "R4") -> Json:
-    """A document that can be written whole: what ``when`` has no place for in it is left out."""
-    doc = _fields(mapping.lines_of(release), rng)
-    from fhircase.mapping.examples import without
-
+def document(mapping: Mapping, rng: Random, release: Release = "R4", known: bool = False) -> Json:
+    """A document that can be written whole: what ``when`` has no place for in it is left out. ``known``: of coded fields only
+    words that the tables have, no texts of one's own."""
+    doc = _fields(mapping.lines_of(release), rng, known)
     return without(doc, [one.path for one in mapping.out(doc, release=release).problems if one.code == "business-rule"]) or {}
 
 

@@ -88,11 +88,16 @@ def test_unknown_goal_status_is_an_error_and_never_guessed(maps: Mappings) -> No
 
 
 def test_what_a_new_resource_needs_is_told(maps: Mappings) -> None:
-    made = maps.mapping("goal").out({"title": "Walk"})
+    made = maps.mapping("goal").out({"title": "Walk", "needs": []})
     assert [(one.path, one.what, one.code) for one in made.problems] == [
         ("lifecycle", "is needed", "required"),
         ("client", "is needed", "required"),
     ]
+
+
+def test_an_empty_list_is_not_what_a_new_resource_needs(maps: Mappings) -> None:
+    made = maps.mapping("coverage").out({"state": "active", "client": "Patient/p", "payers": []})
+    assert [(one.path, one.code) for one in made.problems] == [("payers", "required")] and "payor" not in made.resource
 
 
 def test_need_and_else_do_not_act_on_what_came_from_elsewhere(maps: Mappings) -> None:
