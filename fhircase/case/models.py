@@ -4,8 +4,9 @@ The numbers are defaults of ours, to be overridden by a site; what each model an
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
+from difflib import get_close_matches
 from typing import Any, Literal, TypeVar
 
 from fhircase.case.document import Doc, words
@@ -99,8 +100,11 @@ def effective(episode: Doc, overrides: Mapping[str, Any] | None = None) -> Effec
     services are wanted and not flagged.
 
     ``overrides``: ``{"models": {"intensive": {"contact_days": 3}}, "kinds": {"youth": {"domains": [...]}}, "usual": {...},
-    "every": {...}}``. Raises Invalid with every word and value that cannot be."""
-    models, kinds, usual, every = _tables(overrides or {})
+    "every": {...}}``; what is left out stays as it stands above. Raises Invalid with every word and value that cannot be."""
+    broken: list[Problem] = []
+    models, kinds, usual, every = _tables(overrides or {}, broken)
+    if broken:
+        raise Invalid(broken)
     said = [*words(episode.get("model")), *words(episode.get("kinds"))]
     own_models = tuple(dict.fromkeys(word for word in said if word in models))
     own_kinds = tuple(dict.fromkeys(word for word in said if word in kinds))
@@ -129,57 +133,106 @@ def _all(several: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(word for one in several for word in one))
 
 
-def _tables(overrides: Mapping[str, Any]) -> tuple[Mapping[str, Model], Mapping[str, Kind], Model, Kind]:
-    problems: list[Problem] = []
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Words that the tables of a deployment have: ``kinds`` what a case may be said to be, models among them; ``domains`` of needs;
+    ``labelled`` the kinds whose cases get a privacy label. None: not judged."""
+
+    kinds: Collection[str] | None = None
+    domains: Collection[str] | None = None
+    labelled: Collection[str] | None = None
+
+
+def problems(overrides: Any, known: Known = Known()) -> tuple[Problem, ...]:
+    """Every word and value of ``overrides`` that cannot be, by JSON pointer, with what was probably meant."""
+    broken: list[Problem] = []
+    _tables(overrides, broken)
+    for table in ("models", "kinds"):
+        for name in _part(overrides, table):
+            if known.kinds is not None and name not in known.kinds:
+                broken.append(Problem("no case can be of this word", _at(table, name), _meant(name, known.kinds)))
+    rows = {_at("kinds", name): row for name, row in _part(overrides, "kinds").items()} | {"/every": _part(overrides, "every")}
+    for path, row in rows.items():
+        domains = row.get("domains") if isinstance(row, Mapping) else None
+        for at, word in enumerate(domains if isinstance(domains, list | tuple) else ()):
+            if known.domains is not None and isinstance(word, str) and word and word not in known.domains:
+                broken.append(Problem("no such domain", f"{path}/domains/{at}", _meant(word, known.domains)))
+    for name, row in _part(overrides, "kinds").items():
+        if known.labelled is not None and isinstance(row, Mapping) and row.get("label") and name not in known.labelled:
+            what = "has a label, and no case of this kind would get one"
+            broken.append(Problem(what, _at("kinds", name, "label"), "give the kind its rows in codes/privacy-label.json"))
+    return tuple(broken)
+
+
+def _part(overrides: Any, table: str) -> Mapping[str, Any]:
+    held = overrides.get(table) if isinstance(overrides, Mapping) else None
+    return held if isinstance(held, Mapping) else {}
+
+
+def _tables(overrides: Any, broken: list[Problem]) -> tuple[Mapping[str, Model], Mapping[str, Kind], Model, Kind]:
+    if not isinstance(overrides, Mapping):
+        broken.append(Problem("must be a table", "", "models, kinds, usual and every, each with what differs"))
+        return MODELS, KINDS, USUAL, EVERY
     for name in overrides:
-        if name not in ("models", "kinds", "usual", "every"):
-            problems.append(Problem("no such table", f"/{name}", "models, kinds, usual or every"))
+        if name not in _TABLES:
+            broken.append(Problem("no such table", _at(name), _meant(name, _TABLES)))
     models = dict(MODELS)
-    for name, changed in _rows(overrides, "models", problems):
-        models[name] = _changed(MODELS.get(name, USUAL), changed, f"/models/{name}", problems)
+    for name, changed in _rows(overrides, "models", broken):
+        models[name] = _changed(MODELS.get(name, USUAL), changed, _at("models", name), broken)
     kinds = dict(KINDS)
-    for name, changed in _rows(overrides, "kinds", problems):
-        kinds[name] = _changed(KINDS.get(name, Kind((), ())), changed, f"/kinds/{name}", problems)
-    usual = _changed(USUAL, overrides.get("usual", {}), "/usual", problems)
-    every = _changed(EVERY, overrides.get("every", {}), "/every", problems)
-    if problems:
-        raise Invalid(problems)
+    for name, changed in _rows(overrides, "kinds", broken):
+        kinds[name] = _changed(KINDS.get(name, Kind((), ())), changed, _at("kinds", name), broken)
+    usual = _changed(USUAL, overrides.get("usual", {}), "/usual", broken)
+    every = _changed(EVERY, overrides.get("every", {}), "/every", broken)
     return models, kinds, usual, every
 
 
-def _rows(overrides: Mapping[str, Any], table: str, problems: list[Problem]) -> list[tuple[str, Any]]:
+_TABLES = ("models", "kinds", "usual", "every")
+
+
+def _rows(overrides: Mapping[str, Any], table: str, broken: list[Problem]) -> list[tuple[str, Any]]:
     held = overrides.get(table, {})
     if isinstance(held, Mapping):
         return list(held.items())
-    problems.append(Problem("must be a table", f"/{table}", "a word, and the values that differ"))
+    broken.append(Problem("must be a table", _at(table), "a word, and the values that differ"))
     return []
 
 
 Row = TypeVar("Row", Model, Kind)
 
 
-def _changed(row: Row, changed: Any, path: str, problems: list[Problem]) -> Row:
+def _changed(row: Row, changed: Any, path: str, broken: list[Problem]) -> Row:
     if not isinstance(changed, Mapping):
-        problems.append(Problem("must be a table", path, "the values that differ"))
+        broken.append(Problem("must be a table", path, "the values that differ"))
         return row
-    known = {one.name for one in fields(row)}
+    known = sorted(one.name for one in fields(row))
     made: dict[str, Any] = {}
     for name, value in changed.items():
         if name not in known:
-            problems.append(Problem("no such value", f"{path}/{name}", ", ".join(sorted(known))))
+            broken.append(Problem("no such value", path + _at(name), _meant(name, known)))
         elif not _may_be(name, getattr(row, name), value):
-            problems.append(
-                Problem("cannot have this value", f"{path}/{name}", _ALLOWED.get(name, "the same kind of value as the default"))
-            )
+            allowed = _meant(value, _PERFORMED) if name == "performed_by" else _ALLOWED.get(name, "the same kind of value as the default")
+            broken.append(Problem("cannot have this value", path + _at(name), allowed))
         else:
             made[name] = tuple(value) if isinstance(value, list) else value
     return replace(row, **made)
 
 
+def _at(*steps: str) -> str:
+    """A JSON pointer (RFC 6901)."""
+    return "".join("/" + step.replace("~", "~0").replace("/", "~1") for step in steps)
+
+
+def _meant(word: Any, known: Collection[str]) -> str:
+    near = get_close_matches(word, known, 1, 0.6) if isinstance(word, str) else ()
+    some = list(known)[:20]
+    return f"did you mean '{near[0]}'?" if near else "one of " + ", ".join(some) + (", …" if len(known) > len(some) else "")
+
+
+_PERFORMED = ("any", "others", "own")
 _ALLOWED: Mapping[str, str] = {
     "contact_days": "whole days, at least 1",
     "review_days": "whole days, at least 1",
-    "performed_by": "any, others or own",
     "domains": "a list of words",
     "outcomes": "a list of words",
 }
@@ -187,7 +240,7 @@ _ALLOWED: Mapping[str, str] = {
 
 def _may_be(name: str, held: Any, value: Any) -> bool:
     if name == "performed_by":
-        return value in ("any", "others", "own")
+        return value in _PERFORMED
     if isinstance(held, bool):
         return isinstance(value, bool)
     if isinstance(held, int):

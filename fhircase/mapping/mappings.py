@@ -2,12 +2,14 @@
 
 mappings/*.yaml            mappings            mappings/codes/*.json       code tables (ConceptMap)
 mappings/templates/*.yaml  what is proposed    mappings/sites/<site>/…     what differs at one site (same layout)
+mappings/models.json       where models and kinds of case management differ from our own (optional)
 """
 
 from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Mapping as TableOf
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
@@ -17,7 +19,7 @@ from fhircase.errors import Problem
 from fhircase.fhir import jsontext
 from fhircase.fhir.definitions import Release
 from fhircase.mapping import codes as code_tables
-from fhircase.mapping import definitions
+from fhircase.mapping import definitions, models
 from fhircase.mapping.codes import Codes
 from fhircase.mapping.lines import FILE_KEYS, Line, Tables, always_members, fhir_lines, of_release, v2_lines
 from fhircase.mapping.mapping import Lines, Mapping
@@ -73,12 +75,15 @@ def default_folder() -> Any:
 
 
 class Mappings:
-    """``folder``: where they came from."""
+    """``folder``: where they came from. ``models``: the overrides of ``case.models`` that ``models.json`` holds; {} without one."""
 
-    def __init__(self, sites: dict[str, _Site], templates: dict[tuple[str, str], Template], folder: Any) -> None:
+    def __init__(
+        self, sites: dict[str, _Site], templates: dict[tuple[str, str], Template], folder: Any, models: TableOf[str, Any]
+    ) -> None:
         self._sites = sites
         self._templates = templates
         self.folder = folder
+        self.models = models
 
     @classmethod
     def load(cls, path: Path | str | None = None) -> Mappings:
@@ -123,9 +128,10 @@ class Mappings:
             for name in (*site.nodes, *sorted(site.touched)):
                 _build(name, site, base, mistakes)
         templates = _read_templates(folder, base, mistakes)
+        differing = _read_models(folder, base, mistakes)
         if mistakes:
             raise MappingErrors(mistakes)
-        return cls(sites, templates, folder)
+        return cls(sites, templates, folder, differing)
 
     def names(self) -> list[str]:
         return sorted(self._sites[""].mappings)
@@ -215,6 +221,12 @@ def _read_codes(site: _Site, mistakes: list[Mistake]) -> None:
         table = code_tables.read(text, name, shown, mistakes)
         if table is not None:
             site.codes[name] = table
+
+
+def _read_models(folder: Any, base: _Site, mistakes: list[Mistake]) -> TableOf[str, Any]:
+    file, shown = folder.joinpath(models.FILE), f"mappings/{models.FILE}"
+    text = _text(file, shown, mistakes) if file.is_file() else None
+    return models.read(text, shown, base.codes, mistakes) if text is not None else {}
 
 
 def _read_nodes(site: _Site, mistakes: list[Mistake]) -> None:
