@@ -17,6 +17,8 @@ EXTRA: Mapping[str, tuple[SearchParameter, ...]] = {
         SearchParameter("description", "token", ("description:CodeableConcept",)),
         SearchParameter("addresses", "reference", ("addresses:Reference",)),
     ),
+    # decided here: free, at low cost or for a fee; R4 has no parameter for it
+    "HealthcareService": (SearchParameter("service-provision-code", "token", ("serviceProvisionCode:CodeableConcept",)),),
     # decided here: other people's plans are linked from ours (DECISIONS 8)
     "CarePlan": (SearchParameter("supporting-info", "reference", ("supportingInfo:Reference",)),),
 }

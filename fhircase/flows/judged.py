@@ -14,7 +14,7 @@ from fhircase.fhir import times
 from fhircase.flows.hub import Hub
 from fhircase.plans.change import Ref
 from fhircase.plans.partner import HUB
-from fhircase.ports import Tx
+from fhircase.ports import Stored, Tx
 
 Doc = dict[str, Any]
 
@@ -44,8 +44,8 @@ def arranged(hub: Hub, tx: Tx, doc: Doc) -> Doc:
     (``attention``). Both are computed, never stored."""
     staff = people(hub, tx, doc)
     known = {one["person"]: one["qualifications"] for one in staff}
-    points = attention.points(with_decisions(doc), today(hub), qualifications=known, own=_own(tx), overrides=hub.maps.models)
-    made = order.arranged(doc, hub.maps.models)
+    points = attention.points(with_decisions(doc), today(hub), qualifications=known, own=_own(tx))
+    made = order.arranged(doc)
     made["people"] = staff
     made["attention"] = [
         {"rule": point.rule, "severity": point.severity, "about": point.about, "what": point.what, "hint": point.hint} for point in points
@@ -54,26 +54,34 @@ def arranged(hub: Hub, tx: Tx, doc: Doc) -> Doc:
 
 
 def people(hub: Hub, tx: Tx, doc: Doc) -> list[Doc]:
-    """The professionals of the team and the manager: name, qualifications and professions (PractitionerRole), from the directory.
-    The function that each has in this case stands with the team's members."""
+    """The professionals of the team and the manager, by the reference that names them there (Practitioner or PractitionerRole): name,
+    qualifications and professions (PractitionerRole), from the directory. The function that each has in this case stands with the
+    team's members."""
     held = doc.get("team", {}).get("members", ())
     named = [str(one.get("person", "")) for one in held] + [str(doc.get("episode", {}).get("manager", ""))]
-    refs = [Ref.of(text) for text in dict.fromkeys(named) if text.startswith("Practitioner/") and text.count("/") == 1]
-    stored = tx.plans.get_many(refs) if refs else {}
     made = []
-    for ref in refs:
-        found = stored.get(ref)
+    for text in dict.fromkeys(named):
+        if not text.startswith(("Practitioner/", "PractitionerRole/")) or text.count("/") != 1:
+            continue
+        role = tx.plans.get(Ref.of(text)) if text.startswith("PractitionerRole/") else None
+        ref = Ref.of(text) if role is None else _practitioner(hub, role)
+        found = tx.plans.get(ref) if ref is not None and ref.type == "Practitioner" else None
         if found is None or found.deleted:
             continue
         person = hub.maps.mapping("person").into(found.body).doc
-        roles = [one for one in tx.plans.referring(ref, "PractitionerRole", "practitioner") if not one.deleted]
+        roles = [role] if role is not None else tx.plans.referring(found.ref, "PractitionerRole", "practitioner")
         made.append({
-            "person": str(ref),
+            "person": text,
             "name": _name(person),
             "qualifications": person.get("qualifications", []),
-            "roles": [{**hub.maps.mapping("role").into(one.body).doc, "id": one.id} for one in roles],
+            "roles": [{**hub.maps.mapping("role").into(one.body).doc, "id": one.id} for one in roles if not one.deleted],
         })  # fmt: skip
     return made
+
+
+def _practitioner(hub: Hub, role: Stored) -> Ref | None:
+    person = "" if role.deleted else str(hub.maps.mapping("role").into(role.body).doc.get("person", ""))
+    return Ref.of(person) if person.startswith("Practitioner/") and person.count("/") == 1 else None
 
 
 def told(hub: Hub, tx: Tx, doc: Doc, *, language: str = "", zone: str = "") -> summary.Summary:
