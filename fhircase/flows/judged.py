@@ -44,8 +44,8 @@ def arranged(hub: Hub, tx: Tx, doc: Doc) -> Doc:
     (``attention``). Both are computed, never stored."""
     staff = people(hub, tx, doc)
     known = {one["person"]: one["qualifications"] for one in staff}
-    points = attention.points(with_decisions(doc), today(hub), qualifications=known, own=_own(tx))
-    made = order.arranged(doc)
+    points = attention.points(with_decisions(doc), today(hub), qualifications=known, own=_own(tx), overrides=hub.maps.models)
+    made = order.arranged(doc, hub.maps.models)
     made["people"] = staff
     made["attention"] = [
         {"rule": point.rule, "severity": point.severity, "about": point.about, "what": point.what, "hint": point.hint} for point in points
