@@ -59,6 +59,22 @@ def test_groups_of_a_shared_list_are_matched_and_keep_what_is_unknown(maps: Mapp
     assert fewer["reason"] == [{"concept": {"text": "alone"}, "id": "kept"}, {"reference": {"reference": "Condition/n-1"}}]
 
 
+def test_an_entry_keeps_the_part_that_another_line_reads(maps: Mappings) -> None:
+    risk = maps.mapping("risk")
+    both = {"concept": {"text": "fell"}, "reference": {"reference": "Condition/n-1"}}
+    original = {**risk.out(risk.examples[0].case, release="R5").resource, "reason": [both]}
+    doc = risk.into(original, release="R5").doc
+    assert (doc["reasons"], doc["reason_for"]) == ([{"text": "fell"}], ["Condition/n-1"])
+
+    def left(**changed: Any) -> Any:
+        return risk.out({**doc, **changed}, onto=original, release="R5").resource.get("reason")
+
+    assert left(reasons=None) == left(reasons=[]) == [{"reference": {"reference": "Condition/n-1"}}]
+    assert left(reason_for=None) == [{"concept": {"text": "fell"}}]
+    assert left(reason_for=["Condition/n-2"]) == [{"reference": {"reference": "Condition/n-2"}}, {"concept": {"text": "fell"}}]
+    assert left(reasons=None, reason_for=None) is None
+
+
 def test_a_list_of_one_release_that_is_single_in_the_other_holds_the_same_value(maps: Mappings) -> None:
     team = maps.mapping("team")
     doc = {"client": "Patient/p", "members": [{"role": "nurse", "person": "Practitioner/a", "since": "2026-11-01"}]}
@@ -130,6 +146,11 @@ MISTAKES = {
         "source}, ref: Patient",
         "source}, ref: Organization",
         "mappings/goal.yaml:8:53: fields.set_by.ref: Goal.source of R5 can point to none of them; allowed: CareTeam, Patient, ",
+    ),
+    "nothing that a reference within may point to": (
+        "{R4: expressedBy, R5: source}, ref: Patient",
+        "{R4: expressedBy, R5: outcome.reference}, ref: Patient",
+        "mappings/goal.yaml:9:68: fields.set_by.ref: CodeableReference.reference of R5 can point to none of them; allowed: Observation",
     ),
     "required there": (
         "{fhir: subject, ref: Patient, need: yes}",
