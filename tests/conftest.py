@@ -15,7 +15,23 @@ from typing import Any
 # Half an hour off the hour and on daylight saving time: code that leans on the machine's zone shows itself.
 os.environ["TZ"] = "Australia/Adelaide"
 time.tzset()
-for _name in [name for name in os.environ if name.startswith("FHIRCASE_") and not name.startswith(("FHIRCASE_SAMPLES", "FHIRCASE_SIM_"))]:
+
+KNOBS = {
+    "FHIRCASE_SAMPLES": "the folder of real public samples",
+    "FHIRCASE_SAMPLES_SHAPES": "distinct shapes of each mapping whose fields are changed in the real cases; all: every resource",
+    "FHIRCASE_FUZZ": "examples of each fuzz test",
+    "FHIRCASE_SIM_LAWS": "random documents of each mapping",
+    "FHIRCASE_SIM_SEEDS": "seeds of the simulated network",
+    "FHIRCASE_SIM_FIRST": "the first of them",
+}
+"""What tests themselves read of the environment. Every other FHIRCASE_ name is a setting of the hub, and must not leak into a test."""
+
+
+def leaking() -> list[str]:
+    return [name for name in os.environ if name.startswith("FHIRCASE_") and name not in KNOBS]
+
+
+for _name in leaking():
     del os.environ[_name]
 
 import hypothesis  # noqa: E402
@@ -148,7 +164,7 @@ class FakeGateway:
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [one for one in os.environ if one.startswith("FHIRCASE_") and not one.startswith(("FHIRCASE_SAMPLES", "FHIRCASE_SIM_"))]:
+    for name in leaking():
         monkeypatch.delenv(name)
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
