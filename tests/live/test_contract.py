@@ -29,7 +29,10 @@ PLAIN: dict[str, Any] = {
     "decimals_normalised": False, "dangling_refused": False, "search_cached": False, "history": "newest", "patient_params": {},
     "last_updated": {"*": True}, "identifier_search": {"*": True}, "absolute_references": False, "body": True, "paging": "links",
 }  # fmt: skip
-UNSEARCHED = ("CareTeam", "Goal", "DeviceRequest", "NutritionOrder", "QuestionnaireResponse")
+UNSEARCHED = (
+    "CareTeam", "Goal", "DeviceRequest", "NutritionOrder", "QuestionnaireResponse", "RiskAssessment", "FamilyMemberHistory", "DetectedIssue",
+    "RequestGroup",
+)  # fmt: skip
 """Types of which sekmet-fhir can search nothing but ``_id`` and ``_lastUpdated``, and so refuses If-None-Exist."""
 SEKMET = PLAIN | {
     "create_by_type": dict.fromkeys(UNSEARCHED, "put"), "patient_params": {type_: [] for type_ in UNSEARCHED},
