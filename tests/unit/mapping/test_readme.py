@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,12 @@ import jsonschema
 import pytest
 import yaml
 
-from fhircase.mapping import Mappings, check
+from fhircase.case.models import Kind, Model, effective
+from fhircase.flows import enrol
+from fhircase.mapping import Mappings, check, published, schema
 from fhircase.mapping.lines import FILE_KEYS, LINE_KEYS
+from fhircase.web.app import Services, create_app
+from tests.api.conftest import Api, Town, body
 
 FOLDER = Path(__file__).resolve().parents[3] / "mappings"
 README = (FOLDER / "README.md").read_text(encoding="utf-8")
@@ -34,6 +40,14 @@ def laid_over(tmp_path: Path, files: dict[str, str]) -> Path:
     return tmp_path / "mappings"
 
 
+def rows_added(folder: Path, table: str, *rows: dict[str, Any]) -> None:
+    """The rows in the first group of a code table."""
+    file = folder / "codes" / f"{table}.json"
+    held = json.loads(file.read_text(encoding="utf-8"))
+    held["group"][0]["element"] += rows
+    file.write_text(json.dumps(held), encoding="utf-8")
+
+
 @pytest.mark.parametrize("recipe", ["Add a field", "Move or drop a field at one site", "Read a Z segment"])
 def test_a_recipe_of_a_site_works(recipe: str, tmp_path: Path) -> None:
     (text,) = blocks(recipe, "yaml")
@@ -41,6 +55,92 @@ def test_a_recipe_of_a_site_works(recipe: str, tmp_path: Path) -> None:
     lines = check(laid_over(tmp_path, {f"sites/here/{name}.yaml": text}))
     assert lines[-1].endswith(" 0 with problems"), lines
     assert any(line.startswith(f"ok   {name} (here): ") for line in lines)
+
+
+def test_the_recipe_of_a_line_moves_drops_and_overrides(tmp_path: Path) -> None:
+    (text,) = blocks("Move or drop a field at one site", "yaml")
+    maps = Mappings.load(laid_over(tmp_path, {"sites/here/service.yaml": text}))
+    doc = {
+        "state": "active", "intent": "order", "kind": "meals", "client": "Patient/c-1", "ordered_at": "2026-11-22",
+        "coverage": ["Coverage/a"],
+    }  # fmt: skip
+    made, common = maps.mapping("service", "here").out(doc), maps.mapping("service").out(doc)
+    assert made.resource["extension"] == [{"url": "https://county.example/fhir/ordered", "valueDateTime": "2026-11-22"}]
+    assert "authoredOn" not in made.resource and "insurance" not in made.resource
+    assert {(problem.path, problem.code) for problem in made.problems} == {("coverage", "structure"), ("urgency", "required")}
+    assert (common.resource["authoredOn"], common.resource["insurance"]) == ("2026-11-22", [{"reference": "Coverage/a"}])
+    assert not common.problems
+
+
+def test_the_recipe_of_a_code_works(tmp_path: Path) -> None:
+    row, means = map(json.loads, blocks("Add a code", "json"))
+    folder = laid_over(tmp_path, {})
+    assert "doula" not in schema.of(Mappings.load(folder).mapping("service")).schema["properties"]["kind"]["enum"]
+    rows_added(folder, "service-kind", row)
+    published_ = json.loads((folder / "published.json").read_text(encoding="utf-8"))
+    published_["codes"]["service-kind"] |= means["codes"]["service-kind"]
+    (folder / "published.json").write_text(json.dumps(published_), encoding="utf-8")
+    maps = Mappings.load(folder)
+    assert "doula" in schema.of(maps.mapping("service")).schema["properties"]["kind"]["enum"]
+    made = maps.mapping("service").out({"state": "active", "intent": "order", "kind": "doula", "client": "Patient/c-1"})
+    assert made.resource["code"]["coding"] == [{"system": "urn:fhircase:codes:service-kind", "code": "doula"}] and not made.problems
+    assert maps.mapping("service").into(made.resource).doc["kind"] == "doula"
+    (system,) = [one for one in published.resources(maps) if one["resourceType"] == "CodeSystem" and one["id"] == "service-kind"]
+    assert {"code": "doula", "display": "Doula", "definition": "Support before, during and after a birth."} in system["concept"]
+
+
+def test_the_recipe_of_a_partner_works(tmp_path: Path, make_hub: Callable[..., Any], clock: Any) -> None:
+    record, classes = blocks("Add a partner", "json")
+    maps = Mappings.load(laid_over(tmp_path, {f"sites/{json.loads(record)['site']}/codes/v2-class.json": classes}))
+    hub = make_hub(clock=clock, maps=maps)
+    app = create_app(hub, Services(random_bytes=lambda count: b"r" * count, key_cache_s=0.0))
+    enrol.ensure_hub(hub)
+    nobody = Api(app, "")
+    town = Town(app, hub, app.extensions["fhircase.services"], clock, {}, nobody, nobody, nobody, nobody)
+    admin = town.key("hub", admin=True)
+    answer = admin.post("/partners", record.encode(), Content_Type="application/json")
+    assert answer.status_code == 201, answer.data
+    assert body(answer)["site"] == "lakeside"
+    lakeside = town.key("lakeside")
+
+    def sent(control: str, facility: str, authority: str, class_: str) -> bytes:
+        lines = (
+            f"MSH|^~\\&|EPIC|{facility}|F|C|20261120143005||ADT^A01|{control}|P|2.5.1", "EVN||20261120143005",
+            f"PID|1||M{control}^^^{authority}^MR||Okafor^Ruth", f"PV1|1|{class_}|||||||||||||||||V{control}" + "|" * 25 + "20261120080000",
+        )  # fmt: skip
+        answered: bytes = lakeside.post("/intake/hl7v2", "\r".join(lines).encode(), Content_Type="application/hl7-v2").data
+        return answered
+
+    assert b"MSA|AA|1" in sent("1", "LAKE", "LAKE", "IN")
+    assert b"MSA|AR|2" in sent("2", "POND", "LAKE", "IN")
+    (visit,) = [entry["resource"] for entry in body(lakeside.get("/fhir/Encounter"))["entry"]]
+    (client,) = [entry["resource"] for entry in body(lakeside.get("/fhir/Patient"))["entry"]]
+    assert visit["class"]["code"] == "IMP"
+    assert visit["period"]["start"] == "2026-11-20T08:00:00-06:00"
+    assert ("urn:oid:2.16.840.1.113883.19.7", "M1") in {(one.get("system"), one["value"]) for one in client["identifier"]}
+    assert len(body(lakeside.get("/fhir/Organization?identifier=http://hl7.org/fhir/sid/us-npi|1679576722"))["entry"]) == 1
+
+
+def test_the_recipe_of_a_model_works(tmp_path: Path) -> None:
+    (text,) = blocks("Change a model of case management", "json")
+    maps = Mappings.load(laid_over(tmp_path, {"models.json": text}))
+    asked, own = (effective({"kinds": ["youth", "intensive"]}, one) for one in (maps.models, None))
+    assert (asked.contact_days, asked.review_days, own.contact_days, own.review_days) == (3, 14, 7, 30)
+    assert set(asked.domains) - set(own.domains) == {"digital-access"}
+    assert effective({}, maps.models).review_days == 60
+    told = set(re.findall(r"`([a-z_]+)`", RECIPES["Change a model of case management"]))
+    assert {one.name for one in (*fields(Model), *fields(Kind))} <= told
+
+
+def test_what_the_recipe_of_a_model_says_of_a_kind_of_ones_own_is_so(tmp_path: Path) -> None:
+    folder = laid_over(tmp_path, {"models.json": json.dumps({"kinds": {"veterans": {"domains": ["housing"], "label": "veterans"}}})})
+    told = "\n".join(check(folder))
+    assert "/kinds/veterans: no case can be of this word" in told and "codes/privacy-label.json" in told
+    for table, code in (("episode-kind", "veterans"), ("case-kind", "veterans"), ("privacy-label", "R")):
+        rows_added(folder, table, {"code": "veterans", "target": [{"code": code, "equivalence": "equivalent"}]})
+    maps = Mappings.load(folder)
+    assert "veterans" in maps.codes("case-kind").sources()
+    assert "housing" in effective({"kinds": ["veterans"]}, maps.models).domains
 
 
 def test_the_recipe_of_a_discharge_code_works(tmp_path: Path) -> None:
@@ -61,8 +161,8 @@ def test_the_recipe_of_a_template_works(tmp_path: Path) -> None:
 
 def test_no_recipe_is_left_untested() -> None:
     assert set(RECIPES) == {
-        "Add a field", "Move or drop a field at one site", "Teach a discharge code", "Read a Z segment",
-        "Propose something else after a discharge",
+        "Add a field", "Move or drop a field at one site", "Add a code", "Teach a discharge code", "Read a Z segment", "Add a partner",
+        "Propose something else after a discharge", "Change a model of case management",
     }  # fmt: skip
 
 
