@@ -131,7 +131,7 @@ def differ(lines: Iterable[Line], wanted: Json, back: Json, at: str = "") -> str
         path = f"{at}{line.name}"
         if line.only == "in" or here == there or (here == [] and there is None):
             continue
-        if here is None and not line.many and any(hop.many for one in line.paths for hop in one.hops):
+        if here is None and any(hop.many for one in line.paths for hop in one.hops[: -1 if line.many else None]):
             continue
         if line.fields is not None and isinstance(here, dict | None) and isinstance(there, dict | None):
             wrong = differ(line.fields, here or {}, there or {}, f"{path}.")
