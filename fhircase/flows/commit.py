@@ -600,7 +600,8 @@ def _mark(
 
 
 def _order(ref: Ref) -> tuple[int, str]:
-    """Parents before children, roughly; deliver sends what is still missing first."""
+    """Flags first, for who meets the client must know them; then parents before children, roughly. Deliver sends what is still
+    missing first."""
     return (_ORDER.get(ref.type, 50), ref.type)
 
 
@@ -608,6 +609,7 @@ _ORDER = {
     name: place
     for place, name in enumerate(
         [
+            "Flag",
             *DIRECTORY_TYPES,
             "Patient",
             "RelatedPerson",

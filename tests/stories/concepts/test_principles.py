@@ -167,6 +167,31 @@ def test_a_crisis_without_a_crisis_plan_is_told_until_there_is_one(place: Place)
     assert place.points("crisis-without-plan") == [flag, "domain:mental-health"], "a plan that is over is none"
 
 
+@row("safety", "acts")
+def test_a_flag_is_delivered_before_all_else_of_its_commit(place: Place) -> None:
+    before = {partner: server.writes for partner, server in place.servers.items()}
+    place.patch("", {
+        "needs": {"#fear": {"kind": "problem", "text": "Afraid at home", "clinical": "active"}},
+        "goals": {"#lock": {"title": "A door with a lock", "lifecycle": "active", "needs": ["#fear"]}},
+        "flags": {"#dog": DOG},
+    })  # fmt: skip
+    place.settle()
+    for partner, server in place.servers.items():
+        written = [type_ for _, type_, _, _ in server.journal[before[partner] :]]
+        assert written[0] == "Flag" and {"Condition", "Goal", "CarePlan"} <= set(written), written
+
+
+@row("safety", "twin")
+def test_a_flag_does_not_overtake_an_earlier_commit(place: Place) -> None:
+    before = {partner: server.writes for partner, server in place.servers.items()}
+    place.add("goals", {"title": "A door with a lock", "lifecycle": "active"})
+    place.add("flags", DOG)
+    place.settle()
+    for partner, server in place.servers.items():
+        written = [type_ for _, type_, _, _ in server.journal[before[partner] :]]
+        assert written.index("Goal") < written.index("Flag")
+
+
 @row("safety", "twin")
 def test_a_dog_in_the_yard_an_ended_crisis_and_a_domain_that_is_stable_again_ask_for_no_crisis_plan(place: Place) -> None:
     place.add("flags", DOG)
