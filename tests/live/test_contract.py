@@ -30,8 +30,8 @@ PLAIN: dict[str, Any] = {
     "last_updated": {"*": True}, "identifier_search": {"*": True}, "absolute_references": False, "body": True, "paging": "links",
 }  # fmt: skip
 UNSEARCHED = (
-    "CareTeam", "Goal", "DeviceRequest", "NutritionOrder", "QuestionnaireResponse", "RiskAssessment", "FamilyMemberHistory", "DetectedIssue",
-    "RequestGroup",
+    "CareTeam", "Goal", "DeviceRequest", "NutritionOrder", "QuestionnaireResponse", "RiskAssessment", "FamilyMemberHistory",
+    "DetectedIssue", "RequestGroup",
 )  # fmt: skip
 """Types of which sekmet-fhir can search nothing but ``_id`` and ``_lastUpdated``, and so refuses If-None-Exist."""
 SEKMET = PLAIN | {

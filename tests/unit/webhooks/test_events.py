@@ -41,7 +41,7 @@ def test_an_event_holds_ids_and_versions_and_no_content() -> None:
 
 
 def test_a_type_without_events_of_its_own_is_a_resource_event() -> None:
-    assert names((None, version("MedicationRequest"))) == ["resource.created"]
+    assert names((None, version("Media"))) == ["resource.created"]
 
 
 def test_an_episode_tells_of_its_case() -> None:
