@@ -48,7 +48,8 @@ PARTS: Mapping[str, Part] = {
     "people": Part("person", "Practitioner", sort="family"),
     "organizations": Part("organization", "Organization", {"kind": ("kinds", "type")}, {"part_of": ("part_of", "partof")}),
     "programs": Part(
-        "program", "HealthcareService", {"kind": ("kinds", "service-type"), "category": ("categories", "service-category")},
+        "program", "HealthcareService",
+        {"kind": ("kinds", "service-type"), "category": ("categories", "service-category"), "price": ("prices", "service-provision-code")},
         {
             "organization": ("organization", "organization"), "area": ("areas", "coverage-area"), "location": ("locations", "location"),
         },
@@ -164,10 +165,10 @@ def _query(hub: Hub, part: Part, wanted: Mapping[str, str]) -> Any:
             pairs += [("name:contains", _escaped(word)) for word in index.folded(value).split() or [value]]
         elif name in part.words:
             place, parameter = part.words[name]
-            codes = [code for coder in lines[place].coders for code in coder.meant(value)]
+            codes = [target for coder in lines[place].coders for target in coder.targets(value)]
             if codes:
                 filters[parameter] = name
-                pairs.append((parameter, ",".join(f"{_escaped(system)}|{_escaped(code)}" for system, code in codes)))
+                pairs.append((parameter, ",".join(f"{_escaped(one.system)}|{_escaped(one.code)}" for one in codes)))
         elif name in part.references:
             place, parameter = part.references[name]
             filters[parameter] = name

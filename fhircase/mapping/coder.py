@@ -53,15 +53,6 @@ class Coder:
                     return (target,)
         return ()
 
-    def meant(self, word: str) -> tuple[tuple[str, str], ...]:
-        """(system, code) of every coding that may be read as the word, beside those that it is written as: what to search for."""
-        found = {(one.system, one.code): None for one in self.targets(word)}
-        for group in self.groups:
-            found |= {(group.target, code): None for code, read in group.back.items() if read == word}
-            if group.unmapped == "provided" and self.word(group.target, word) == word:
-                found[group.target, word] = None
-        return tuple(found)
-
     def write(self, word: str) -> tuple[Any, bool]:
         """The element for a word and whether a table knew it. What is not known is kept as text where the element has
         room for one, and is None where it has not."""

@@ -16,8 +16,8 @@ bp = Blueprint("directory", __name__, url_prefix="/directory")
 
 @bp.get("/<what>")
 def list_entries(what: str) -> Response:
-    """Entries of one part of the directory by name; filters name, text, and by part kind, category, profession, specialty, person,
-    organization, program, area, location, part_of; paging by ``next``."""
+    """Entries of one part of the directory by name; filters name, text, and by part kind, category, price, profession, specialty,
+    person, organization, program, area, location, part_of; paging by ``next``."""
     part = directory.named(what)
     asked.who().require("search-type", part.type)
     given = asked.query(*part.filters, "count", "next")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.parse import quote
 
 import jsonschema
 import pytest
@@ -278,7 +279,8 @@ def test_programs_are_found_by_kind_area_location_organization_name_and_text(tow
         "name": "Recovery house", "kinds": ["housing"], "organization": f"Organization/{house}", "details": "Café, " + "quiet rooms " * 60,
     })  # fmt: skip
     for query, wanted in {
-        "": [meals, rooms], "kind=meals": [meals], "kind=housing": [rooms], "category=aged-care": [meals], "kind=legal-help": [],
+        "": [meals, rooms], "kind=meals": [meals], "kind=housing": [rooms], "category=aged-care": [meals], "price=free": [meals],
+        "kind=legal-help": [],
         f"area={county}": [meals], f"area=Location/{county}": [meals], f"area={hall}": [], f"location={hall}": [meals],
         f"organization={house}": [rooms], f"organization=Organization/{kitchen}&kind=housing": [],
         "name=wheels": [meals], "name=NORTH+meals": [meals], "name=wheels+house": [], "name=e": [meals, rooms], "name=": [meals, rooms],
@@ -286,6 +288,13 @@ def test_programs_are_found_by_kind_area_location_organization_name_and_text(tow
         "text=housing&name=house": [rooms],
     }.items():  # fmt: skip
         assert listed(town.riverside, f"programs?{query}") == wanted, query
+
+
+def test_marks_of_the_search_grammar_are_letters_of_a_name(town: Town) -> None:
+    odd = add(town.mercy, "organizations", {"name": "A,B|C$D\\E House"})
+    add(town.mercy, "organizations", {"name": "House of A"})
+    for name in ("A,B", "B|C", "C$D", "D\\E", "house A,b|c$d\\e"):
+        assert listed(town.mercy, f"organizations?name={quote(name)}") == [odd], name
 
 
 def test_a_kind_is_found_by_each_code_that_is_read_as_it(town: Town) -> None:
@@ -297,6 +306,8 @@ def test_a_kind_is_found_by_each_code_that_is_read_as_it(town: Town) -> None:
         for n, coding in enumerate(codings)
     ]
     town.mercy.made({"resourceType": "HealthcareService", "name": "Lunch of no kind", "type": [{"text": "lunch, meals"}]})
+    both = [{"system": "urn:fhircase:codes:service-kind", "code": code} for code in ("housing", "meals")]
+    town.mercy.made({"resourceType": "HealthcareService", "name": "Read as housing", "type": [{"coding": both}]})
     read = [one for one in alone if "meals" in body(town.mercy.get(f"/directory/programs/{one}")).get("kinds", ())]
     assert read, "at least our own code is read"
     assert listed(town.mercy, "programs?kind=meals") == [id_, *read]
@@ -321,6 +332,8 @@ def test_pages_are_in_the_order_of_names_and_skip_nothing_while_entries_are_chan
     ordered = [made[name] for name in sorted(made)]
     assert listed(town.manager, "programs?count=5") == listed(town.manager, "programs") == ordered
     assert listed(town.manager, "programs?text=odd&count=4") == ordered[1::2]
+    (late,) = body(town.manager.get("/directory/programs?text=odd&count=1"))["items"]
+    assert late["id"] == ordered[1], "no page is empty while there is more to be found"
     first = body(town.manager.get("/directory/programs?count=5"))
     assert [one["id"] for one in first["items"]] == ordered[:5]
     for id_ in ordered:
