@@ -334,6 +334,17 @@ def test_writes_between_pages_make_a_poller_miss_nothing(sql_store: Any) -> None
     assert (first.latest, second.latest, third.latest) == (T, T + 10, T + 20)
 
 
+def test_a_page_sorted_down_to_the_id_repeats_nothing_that_is_written_between_pages(sql_store: Any) -> None:
+    goals(sql_store, **{c: [string("name", "same" if c in "bc" else c)] for c in "abcd"})
+    asked = Query("Goal", sort=(("name", False), ("_id", False)), count=3)
+    with sql_store.read() as tx:
+        first = tx.plans.search(HUB, asked)
+    commit(sql_store, *(record(f"Goal/{c}", 2, index=[string("name", "same" if c in "bc" else c)]) for c in "abcd"), now=T + 10)
+    with sql_store.read() as tx:
+        second = tx.plans.search(HUB, Query("Goal", sort=asked.sort, count=3, cursor=first.next))
+    assert [[s.id for s in page.matches] for page in (first, second)] == [["a", "d", "b"], ["c"]]
+
+
 def test_a_tampered_or_foreign_cursor_is_malformed(sql_store: Any) -> None:
     goals(sql_store, a=[], b=[], c=[])
     with sql_store.read() as tx:
