@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from typing import Literal
 
 from fhircase.access.principal import Principal
 from fhircase.errors import Unavailable
@@ -33,10 +34,17 @@ class ReadAudit:
 
     def shown(self, who: Principal, interaction: str, shown: Sequence[Stored], *, at: int, correlation: str, names: str = "") -> None:
         """Note that ``shown`` was read. ``names``: the names (never values) of search parameters."""
-        clients = tuple({stored.client: None for stored in shown if stored.client})
-        refs = tuple([f"{stored.type}/{stored.id}" for stored in shown])
-        action = "E" if interaction.startswith("search") else "R"
-        self.note(AuditEntry(at, action, interaction, who.partner, who.user, who.key, refs, clients, "0", correlation, names))  # type: ignore[arg-type]
+        clients = tuple([stored.client for stored in shown if stored.client])
+        refs = [f"{stored.type}/{stored.id}" for stored in shown]
+        self.named(who, interaction, refs, clients, at=at, correlation=correlation, names=names)
+
+    def named(
+        self, who: Principal, interaction: str, refs: Sequence[str], clients: Sequence[str], *, at: int, correlation: str, names: str = ""
+    ) -> None:
+        """The same, by references and the ids of the clients that they are of."""
+        action: Literal["E", "R"] = "E" if interaction.startswith("search") else "R"
+        once = tuple(dict.fromkeys(clients))
+        self.note(AuditEntry(at, action, interaction, who.partner, who.user, who.key, tuple(refs), once, "0", correlation, names))
 
     def refused(self, who: Principal, interaction: str, ref: str, *, at: int, correlation: str, reason: str) -> None:
         """Note an attempt that was answered 403 or 404 (outcome 4: minor failure, DICOM)."""

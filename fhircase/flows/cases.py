@@ -30,11 +30,13 @@ _TRIES = 6
 @dataclass(frozen=True, slots=True)
 class CaseView:
     """``doc`` the case document; ``tag`` changes whenever anything shown does (If-Match); ``problems`` what the mapping
-    could not read."""
+    could not read; ``client`` and ``refs`` whose and which resources it shows, for the audit trail."""
 
     doc: Doc
     tag: str
     problems: tuple[Problem, ...]
+    client: str = ""
+    refs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +80,11 @@ def read(hub: Hub, viewer: Viewer, case: str) -> CaseView:
         return replace(view, doc=judged.arranged(hub, tx, view.doc))
 
 
-def summary(hub: Hub, viewer: Viewer, case: str, *, language: str = "", zone: str = "") -> tuple[Summary, str]:
-    """The case for the client to read, and its tag. Raises NotFound as ``read`` does, Refused for an unknown time zone."""
+def summary(hub: Hub, viewer: Viewer, case: str, *, language: str = "", zone: str = "") -> tuple[Summary, CaseView]:
+    """The case for the client to read, and what it was told from. Raises NotFound as ``read`` does, Refused for an unknown time zone."""
     with hub.store.read() as tx:
         view = view_of(hub, load(tx, viewer, case))
-        return judged.told(hub, tx, view.doc, language=language, zone=zone), view.tag
+        return judged.told(hub, tx, view.doc, language=language, zone=zone), view
 
 
 def part(view: CaseView, what: str) -> Any:
@@ -153,7 +155,7 @@ def view_of(hub: Hub, held: Held) -> CaseView:
         what = kinds.of(body)
         if what is not None:
             doc[what].append(_into(hub, KINDS[what].mapping, stored, body, held, problems))
-    return CaseView(doc, held.tag, tuple(problems))
+    return CaseView(doc, held.tag, tuple(problems), held.client, tuple(str(stored.ref) for stored in held.resources))
 
 
 def _into(hub: Hub, mapping: str, stored: Stored, body: Resource, held: Held, problems: list[Problem]) -> Doc:

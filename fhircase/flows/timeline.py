@@ -16,8 +16,9 @@ from fhircase.ports import Stored, Tx, Viewer
 
 Doc = dict[str, Any]
 
-def timeline(hub: Hub, viewer: Viewer, case: str, *, count: int = 50, cursor: str | None = None) -> tuple[list[Doc], str | None]:
-    """Entries oldest first, and the next cursor. Raises NotFound as ``cases.read`` does, Malformed for a cursor of nobody."""
+def timeline(hub: Hub, viewer: Viewer, case: str, *, count: int = 50, cursor: str | None = None) -> tuple[list[Doc], str | None, str]:
+    """Entries oldest first, the next cursor, and the client's id. Raises NotFound as ``cases.read`` does, Malformed for a cursor of
+    nobody."""
     if cursor is not None and not (cursor.isascii() and cursor.isdigit() and len(cursor) < 19):
         raise Malformed("this 'next' is none of ours", path="next", hint="take it from the page before")
     with hub.store.read() as tx:
@@ -36,10 +37,10 @@ def timeline(hub: Hub, viewer: Viewer, case: str, *, count: int = 50, cursor: st
             if not changes:
                 continue
             if len(made) == count:
-                return made, str(last)
+                return made, str(last), held.client
             made.append(_entry(tx, stored, body, changes))
             last = stored.seq
-    return made, None
+    return made, None, held.client
 
 
 def _provenances(tx: Tx, viewer: Viewer, client: str, shown: Iterable[Ref]) -> list[Stored]:

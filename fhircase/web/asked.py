@@ -3,14 +3,14 @@ published in ``/openapi.json``."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from flask import current_app, g, request
 
 from fhircase.access.principal import Principal
 from fhircase.access.viewer import Viewer
-from fhircase.errors import Invalid, Malformed, Problem, WrongMediaType
+from fhircase.errors import Forbidden, Invalid, Malformed, NotFound, Problem, WrongMediaType
 from fhircase.fhir import jsontext
 from fhircase.flows.hub import Hub
 from fhircase.plans.change import Agent
@@ -18,6 +18,7 @@ from fhircase.plans.change import Agent
 JSON = ("application/json", "application/merge-patch+json", "application/fhir+json")
 
 Schema = Mapping[str, Any]
+Value = TypeVar("Value")
 View = TypeVar("View", bound=Callable[..., Any])
 
 
@@ -59,6 +60,22 @@ def viewer() -> Viewer:
 def told() -> dict[str, Any]:
     """What a write is told of its caller: key, correlation and If-Match."""
     return {"key": who().key, "correlation": g.get("correlation", ""), "if_match": request.headers.get("If-Match")}
+
+
+def shown(interaction: str, refs: Iterable[str], clients: Iterable[str] = ()) -> None:
+    """Note in the audit trail what the answer shows. Raises Unavailable when it cannot be noted."""
+    services = current_app.extensions["fhircase.services"]
+    services.audit.named(who(), interaction, list(refs), list(clients), at=hub().now(), correlation=g.get("correlation", ""))
+
+
+def noting(interaction: str, ref: str, run: Callable[[], Value]) -> Value:
+    """Runs a read; what is refused is in the audit trail too."""
+    try:
+        return run()
+    except (Forbidden, NotFound) as error:
+        services = current_app.extensions["fhircase.services"]
+        services.audit.refused(who(), interaction, ref, at=hub().now(), correlation=g.get("correlation", ""), reason=error.code)
+        raise
 
 
 def document() -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from flask import Blueprint, Response, g, request
@@ -26,8 +26,34 @@ _ACTIVATION = schema.closed(
 )
 
 
+def _may(type_: str) -> bool:
+    return asked.who().may("read", type_)
+
+
+def _visible(view: cases.CaseView) -> dict[str, Any]:
+    """What the caller's scopes let through of a case: parts of types that it may read, and what was found about these."""
+    hidden = {name for name, kind in {**kinds.KINDS, **kinds.SINGLES}.items() if not _may(kind.type)}
+    hidden |= {name for name, type_ in (("client", "Patient"), ("people", "Practitioner")) if not _may(type_)}
+    made = {name: value for name, value in view.doc.items() if name not in hidden}
+    if hidden:
+        made["attention"] = [point for point in view.doc.get("attention", ()) if _may(point["about"].partition("/")[0])]
+    return made
+
+
+def _shown(view: cases.CaseView, parts: Iterable[str] | None = None) -> None:
+    """Note in the audit trail which resources of the case the answer shows: all that the caller may read, or these."""
+    refs = [ref for ref in view.refs if _may(ref.partition("/")[0])] if parts is None else list(parts)
+    asked.shown("read-case", refs, (view.client,))
+
+
+def _read(case: str) -> cases.CaseView:
+    asked.who().require("read", "EpisodeOfCare")
+    return asked.noting("read-case", f"EpisodeOfCare/{case}", lambda: cases.read(asked.hub(), asked.viewer(), case))
+
+
 def _answer(view: cases.CaseView, status: int = 200, **more: Any) -> Response:
-    body = {**view.doc, **more}
+    _shown(view)
+    body = {**_visible(view), **more}
     if view.problems:
         body["problems"] = [{"path": p.path, "problem": p.what, "hint": p.hint} for p in view.problems]
     response = Response(jsontext.dumps(body), status, content_type="application/json")
@@ -44,6 +70,10 @@ def list_cases() -> Response:
     filters = {name: given.get(name, "") for name in case_list.FILTERS}
     if filters["due"] == "today":
         filters["due"] = judged.today(hub).isoformat()
+    if filters["name"] or filters["birth_date"]:
+        asked.who().require("search-type", "Patient")
+    if filters["due"]:
+        asked.who().require("read", None)
     if given.get("mine", "false") not in ("true", "false"):
         raise Malformed("mine is true or false", path="mine")
     if given.get("mine") == "true":
@@ -53,14 +83,17 @@ def list_cases() -> Response:
             raise Refused("this key stands for no Practitioner", path="mine", hint=hint)
         filters["owner"] = user
     items, following = case_list.index(hub, asked.viewer(), case_list.Wanted(**filters), count=asked.count(given), cursor=given.get("next"))
+    if not _may("Patient"):
+        items = [{name: value for name, value in item.items() if name != "client"} for item in items]
+    refs = [ref for item in items for ref in (f"EpisodeOfCare/{item['id']}", f"Patient/{item['client_id']}") if _may(ref.partition("/")[0])]
+    asked.shown("search-case", refs, [item["client_id"] for item in items])
     return Response(jsontext.dumps({"items": items, "next": following}), content_type="application/json")
 
 
 @bp.get("/<case>")
 def read_case(case: str) -> Response:
-    """One case, whole."""
-    asked.who().require("read", "EpisodeOfCare")
-    return _answer(cases.read(asked.hub(), asked.viewer(), case))
+    """One case, whole: the parts that the caller's scopes let it read."""
+    return _answer(_read(case))
 
 
 @bp.post("")
@@ -96,7 +129,14 @@ def read_timeline(case: str) -> Response:
     asked.who().require("read", "EpisodeOfCare")
     given = asked.query("count", "next")
     hub = asked.hub()
-    items, following = timeline.timeline(hub, asked.viewer(), case, count=asked.count(given), cursor=given.get("next"))
+    items, following, client = asked.noting(
+        "read-case",
+        f"EpisodeOfCare/{case}",
+        lambda: timeline.timeline(hub, asked.viewer(), case, count=asked.count(given), cursor=given.get("next")),
+    )
+    for item in items:
+        item["changes"] = [change for change in item["changes"] if _may(change["reference"].partition("/")[0])]
+    asked.shown("read-case", dict.fromkeys(change["reference"] for item in items for change in item["changes"]), (client,))
     return Response(jsontext.dumps({"items": items, "next": following}), content_type="application/json")
 
 
@@ -171,9 +211,14 @@ def keep_decision(case: str) -> Response:
 @bp.get("/<case>/summary")
 def summary(case: str) -> Response:
     """The case for the client to read, in plain words and the client's language (``language``, ``zone``); text/plain or JSON by Accept."""
-    asked.who().require("read", "EpisodeOfCare")
+    asked.who().require("read", None)
     given = asked.query("language", "zone")
-    told, tag = cases.summary(asked.hub(), asked.viewer(), case, language=given.get("language", ""), zone=given.get("zone", ""))
+    told, view = asked.noting(
+        "read-case",
+        f"EpisodeOfCare/{case}",
+        lambda: cases.summary(asked.hub(), asked.viewer(), case, language=given.get("language", ""), zone=given.get("zone", "")),
+    )
+    _shown(view)
     if request.accept_mimetypes.best_match(("application/json", "text/plain"), "application/json") == "text/plain":
         response = Response(told.text, content_type="text/plain; charset=utf-8")
     else:
@@ -181,7 +226,7 @@ def summary(case: str) -> Response:
         made = {"language": told.language, "wanted": list(told.wanted), "title": told.title, "sections": sections, "text": told.text}
         response = Response(jsontext.dumps(made), content_type="application/json")
     response.headers["Content-Language"] = told.language
-    response.headers["ETag"] = f'W/"{tag}-{told.language}"'
+    response.headers["ETag"] = f'W/"{view.tag}-{told.language}"'
     return response
 
 
@@ -214,9 +259,11 @@ def add_entry(case: str, what: str) -> Response:
 @bp.get("/<case>/<what>")
 def read_entries(case: str, what: str) -> Response:
     """One part of the case."""
-    asked.who().require("read", "EpisodeOfCare")
-    view = cases.read(asked.hub(), asked.viewer(), case)
+    view = _read(case)
     part = cases.part(view, what)
+    type_ = "Patient" if what == "client" else kinds.named(what).type
+    asked.who().require("read", type_)
+    _shown(view, [f"{type_}/{one['id']}" for one in (part if isinstance(part, list) else [part])])
     response = Response(jsontext.dumps({"items": part, "next": None} if isinstance(part, list) else part), content_type="application/json")
     response.headers["ETag"] = f'W/"{view.tag}"'
     return response
@@ -225,9 +272,12 @@ def read_entries(case: str, what: str) -> Response:
 @bp.get("/<case>/<what>/<entry>")
 def read_entry(case: str, what: str, entry: str) -> Response:
     """One entry of one list of the case."""
-    asked.who().require("read", "EpisodeOfCare")
-    view = cases.read(asked.hub(), asked.viewer(), case)
-    response = Response(jsontext.dumps(cases.entry(view, what, entry)), content_type="application/json")
+    view = _read(case)
+    found = cases.entry(view, what, entry)
+    type_ = kinds.named(what).type
+    asked.who().require("read", type_)
+    _shown(view, [f"{type_}/{entry}"])
+    response = Response(jsontext.dumps(found), content_type="application/json")
     response.headers["ETag"] = f'W/"{view.tag}"'
     return response
 

@@ -25,14 +25,18 @@ def list_entries(what: str) -> Response:
     items, following = directory.listed(
         asked.hub(), asked.viewer(), what, wanted, count=asked.count(given), cursor=given.get("next") or None
     )
+    asked.shown("search-directory", [f"{part.type}/{item['id']}" for item in items])
     return Response(jsontext.dumps({"items": items, "next": following}), content_type="application/json")
 
 
 @bp.get("/<what>/<entry>")
 def read_entry(what: str, entry: str) -> Response:
     """One entry of the directory."""
-    asked.who().require("read", directory.named(what).type)
-    return _answer(directory.read(asked.hub(), asked.viewer(), what, entry))
+    type_ = directory.named(what).type
+    asked.who().require("read", type_)
+    found = asked.noting("read-directory", f"{type_}/{entry}", lambda: directory.read(asked.hub(), asked.viewer(), what, entry))
+    asked.shown("read-directory", [f"{type_}/{entry}"])
+    return _answer(found)
 
 
 @bp.post("/<what>")

@@ -93,3 +93,47 @@ def test_an_entry_moves_only_with_a_reason_to_another_case_and_by_people_of_the_
     refused = scene.riverside.post(f"{scene.path}/goals/{goal}/move", {"to": other, "because": "x"})
     assert refused.status_code in (403, 404)
     assert scene.entry("goals", goal)["lifecycle"] == "active"
+
+
+# ------------------------------------------------------------------------------------------------ scopes and the audit trail
+
+
+def test_a_key_sees_of_a_case_what_its_scopes_let_through(scene: Scene) -> None:
+    goal = scene.add("goals", GOAL)
+    scene.add("needs", {"kind": "barrier", "text": "Stairs"})
+    narrow = scene.town.key("hub", "system/EpisodeOfCare.rs", "system/Goal.r", user="Roy")
+    case = body(narrow.get(scene.path))
+    assert [one["id"] for one in case["goals"] if one["id"] == goal] == [goal] and case["episode"]["phase"] == "intake"
+    assert not {"needs", "services", "client", "plan", "team", "people", "visits"} & set(case)
+    assert {point["about"].partition("/")[0] for point in case["attention"]} <= {"Goal", "EpisodeOfCare"}
+    assert narrow.get(f"{scene.path}/goals/{goal}").status_code == 200
+    for hidden in ("/needs", "/client", "/summary"):
+        assert narrow.get(f"{scene.path}{hidden}").status_code == 403, hidden
+    (listed,) = body(narrow.get("/cases"))["items"]
+    assert "client" not in listed
+    for query in ("name=okafor", "due=today"):
+        assert narrow.get(f"/cases?{query}").status_code == 403, query
+    changes = [change for item in body(narrow.get(f"{scene.path}/timeline"))["items"] for change in item["changes"]]
+    assert changes and {change["reference"].partition("/")[0] for change in changes} <= {"Goal", "EpisodeOfCare"}
+
+
+def test_what_is_read_of_a_case_and_what_is_refused_is_in_the_audit_trail(scene: Scene) -> None:
+    goal = scene.add("goals", GOAL)
+    reader = scene.town.key("hub", user="Roy Auditor")
+    stranger = scene.town.key("stranger")
+
+    def trail() -> list[dict[str, Any]]:
+        scene.town.services.audit.flush(scene.town.hub.store)
+        rows = body(scene.town.key("hub", admin=True).get("/audit?_count=200"))["items"]
+        return [row for row in rows if row.get("user") == "Roy Auditor" or row.get("partner") == "stranger"]
+
+    for path in ("", f"/goals/{goal}", "/goals", "/timeline", "/summary"):
+        before = len(trail())
+        assert reader.get(f"{scene.path}{path}").status_code == 200
+        row, *_ = trail()
+        assert len(trail()) == before + 1 and row["clients"] == [scene.client] and f"Goal/{goal}" in row["refs"], path
+    assert reader.get("/cases").status_code == 200
+    assert trail()[0]["refs"] == [f"EpisodeOfCare/{scene.path.rpartition('/')[2]}", f"Patient/{scene.client}"]
+    assert stranger.get(scene.path).status_code == 404
+    row, *_ = trail()
+    assert (row["partner"], row["outcome"], row["refs"]) == ("stranger", "4", [f"EpisodeOfCare/{scene.path.rpartition('/')[2]}"])
