@@ -7,6 +7,8 @@ order in which points are told:
     no-accountable-owner        high    nobody, or several at once, answer for the case today
     crisis-without-plan         high    an active safety flag, and no crisis plan
     consent-without-authority   high    a consent given by a contact who was no valid guardian on that day
+    stability-dropped           medium  the latest word on a domain is worse than the one before
+    family-link-strained        medium  the latest word on a link says strained, broken or ended
     order-without-decision      medium  an active order that neither client nor guardian decided on
     goal-by-ended-guardian      medium  a goal expressed by a guardian who was none on that day
     plan-without-client-goal    medium  no goal of the plan is the client's own
@@ -180,17 +182,35 @@ def _crisis(look: Look) -> Found:
     for flag in entries(look.doc, "flags"):
         if word(flag.get("state")) in ("active", "") and covers(flag, look.today) and CRISIS & set(words(flag.get("categories"))):
             yield refer("flags", flag), "a crisis flag without a crisis plan", "agree on a crisis plan with the client, or end the flag"
-    for domain, last in _latest_levels(look.doc).items():
-        if word(last.get("level")) == "crisis":
+    for domain, said in _in_time(look.doc, "stability", "domain").items():
+        if word(said[-1].get("level")) == "crisis":
             yield f"domain:{domain}", "a domain in crisis without a crisis plan", "agree on a crisis plan with the client"
 
 
-def _latest_levels(doc: Doc) -> dict[str, Doc]:
-    """The latest word on how stable each domain is."""
-    latest: dict[str, Doc] = {}
-    for one in sorted(entries(doc, "stability"), key=lambda one: moment(one.get("when")) or _FIRST):
-        latest[word(one.get("domain")) or "life"] = one
-    return latest
+def _dropped(look: Look) -> Found:
+    for domain, said in _in_time(look.doc, "stability", "domain").items():
+        levels = [word(one.get("level")) for one in said if word(one.get("level")) in LEVELS]
+        if len(levels) > 1 and LEVELS.index(levels[-1]) < LEVELS.index(levels[-2]):
+            yield f"domain:{domain}", "this domain is less stable than before", "ask what has changed, and look at the plan again"
+
+
+def _links(look: Look) -> Found:
+    for who, said in _in_time(look.doc, "family_links", "about").items():
+        if word(said[-1].get("link")) in STRAINED:
+            yield who, "this link is strained or has ended", "ask who can stand in for what they did"
+
+
+LEVELS = ("crisis", "vulnerable", "stable", "self-sufficient")
+STRAINED = frozenset({"strained", "broken", "ended"})
+
+
+def _in_time(doc: Doc, name: str, by: str) -> dict[str, list[Doc]]:
+    """What was said over time, oldest first, by what it is about."""
+    found: dict[str, list[Doc]] = {}
+    for one in sorted(entries(doc, name), key=lambda one: moment(one.get("when") or one.get("since")) or _FIRST):
+        for about in words(one.get(by)) or ("life",):
+            found.setdefault(about, []).append(one)
+    return found
 
 
 _FIRST = datetime.min.replace(tzinfo=UTC)
@@ -340,6 +360,8 @@ RULES: tuple[Rule, ...] = (
     Rule("no-accountable-owner", "high", _owner),
     Rule("crisis-without-plan", "high", _crisis),
     Rule("consent-without-authority", "high", _consents),
+    Rule("stability-dropped", "medium", _dropped),
+    Rule("family-link-strained", "medium", _links),
     Rule("order-without-decision", "medium", _undecided),
     Rule("goal-by-ended-guardian", "medium", _goal_guardian),
     Rule("plan-without-client-goal", "medium", _client_goal),

@@ -11,9 +11,6 @@ from fhircase.flows.hub import Hub
 from fhircase.plans.change import Agent, Ref, Resource, Write
 from fhircase.ports import Tx, Viewer
 
-PROPOSED = frozenset({"proposal", "option", "plan"})
-"""Intents of a request that nobody has ordered yet."""
-
 
 def activate(
     hub: Hub,
@@ -57,7 +54,7 @@ def activate(
             for at, id_ in enumerate(ids):
                 stored = by_ref.get(Ref(kind.type, id_))
                 body = stored.body if stored else {}
-                if stored is None or body.get("intent") not in PROPOSED or body.get("status") not in ("draft", "active"):
+                if stored is None or body.get("intent") not in kinds.PROPOSED or body.get("status") not in ("draft", "active"):
                     hint = f"name ids of {what} whose intent is proposal and whose state is draft or active"
                     problems.append(Problem(f"no proposed entry of {what} of this case", f"/{what}/{at}", hint, "not-found"))
                     continue

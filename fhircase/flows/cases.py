@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from fhircase.case import people
+from fhircase.case import decisions, people
 from fhircase.case.summary import Summary
 from fhircase.errors import Conflict, Forbidden, Invalid, NotFound, Problem, Stale
 from fhircase.flows import commit, documents, judged, kinds
@@ -321,6 +321,8 @@ def fulfilled(
         doc = {} if before is None else hub.maps.mapping(kind.mapping).into(before).doc
         wanted, wrong = _wanted(hub, tx, held, wish, kind, stored, doc, named, moving)
         wrong += people.without_authority(wish.what, wanted, doc, contacts, judged.today(hub), wish.at)
+        if stored is None and not wrong:
+            wrong += _unasked(hub, held, wish, wanted)
         problems += wrong
         if wrong:
             continue
@@ -384,6 +386,18 @@ def _whole(hub: Hub, kind: Kind, wanted: Doc, ref: Ref, held: Held) -> Doc:
     if kind.spoken is not None and kind.spoken[0] in made:
         made.setdefault(kind.spoken[1], f"Patient/{held.client}")
     return made
+
+
+def _unasked(hub: Hub, held: Held, wish: Wish, wanted: Doc) -> list[Problem]:
+    """What the client has declined is not offered again, unless the client asks for it."""
+    if wish.what not in ("services", "equipment") or wanted.get("intent") not in kinds.PROPOSED:
+        return []
+    asked = str(wanted.get("ordered_by", "")) == f"Patient/{held.client}"
+    kind = str(wanted.get("kind", ""))
+    if asked or decisions.offerable(kind, judged.with_decisions(view_of(hub, held).doc), judged.today(hub)):
+        return []
+    hint = "leave it, or say that the client asks for it: ordered_by"
+    return [Problem("the client has declined this kind", f"{wish.at}/kind", hint, "business-rule")]
 
 
 def _contacts(hub: Hub, held: Held, wishes: Sequence[Wish], named: Mapping[str, Ref]) -> list[Doc]:

@@ -19,6 +19,9 @@ SHOWN = ("id", "version", "number", "apart")
 """What an entry shows beside its mapped fields; the hub's, not changed by a patch. ``number`` its business identifier, where
 that is not the id; ``apart`` true: it belongs to the client, not to this case."""
 
+PROPOSED = frozenset({"proposal", "option", "plan"})
+"""Intents of a request that nobody has ordered yet."""
+
 FIXED = ("id", "client")
 """Fields of every entry that the hub fills."""
 

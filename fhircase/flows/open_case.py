@@ -191,7 +191,10 @@ def _opened(hub: Hub, client: str, doc: dict[str, Any], standing: opening.Standi
         body = dict(write.body or {})
         if write.type == "EpisodeOfCare":
             body = mapping.out({**mapping.into(body).doc, "kinds": [doc.get("kind", opening.KIND)]}, onto=body).resource
-        elif write.type == "CarePlan" and "title" in doc:
-            body["title"] = doc["title"]
+        elif write.type == "CarePlan":
+            plan = hub.maps.mapping("plan")
+            held = plan.into(body).doc
+            wanted = {**held, "kinds": [*held.get("kinds", ()), doc.get("kind", opening.KIND)], "title": doc.get("title", held["title"])}
+            body = plan.out(wanted, onto=body).resource
         writes.append(Write(write.type, write.id, body, expect=0, client=client, case=opened.case, creator=HUB))
     return opened.case, writes

@@ -39,7 +39,10 @@ def taken(view: Callable[..., Any]) -> Schema | None:
 
 
 def hub() -> Hub:
+    """Raises NotFound on a plain FHIR server, which runs no cases and has no mappings."""
     found: Hub = current_app.extensions["fhircase"]
+    if found.maps is None:
+        raise NotFound("this server runs no cases", hint="its resources are under /fhir")
     return found
 
 

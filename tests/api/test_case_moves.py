@@ -181,3 +181,14 @@ CONSENT = {"state": "active", "scope": "privacy", "categories": ["release-of-inf
 def test_an_acceptance_is_the_clients_unless_somebody_else_is_named(scene: Scene) -> None:
     goal = scene.add("goals", {**GOAL, "acceptance": "agree"})
     assert scene.entry("goals", goal)["accepted_by"] == f"Patient/{scene.client}"
+
+
+def test_what_the_client_declined_is_not_offered_again_unasked(scene: Scene) -> None:
+    offer = {"state": "draft", "intent": "proposal", "kind": "respite"}
+    service = scene.add("services", offer)
+    declined = {"on": f"ServiceRequest/{service}", "decided": "declined", "by": f"Patient/{scene.client}"}
+    assert scene.manager.post(f"{scene.path}/decisions", declined).status_code == 200
+    again = scene.manager.post(f"{scene.path}/services", offer)
+    assert (again.status_code, paths(again)) == (422, ["/kind"])
+    scene.add("services", {**offer, "kind": "meals"})
+    scene.add("services", {**offer, "ordered_by": f"Patient/{scene.client}"})

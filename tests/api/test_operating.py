@@ -179,3 +179,10 @@ def test_logs_hold_ids_and_never_bodies_names_or_queries(town: Town) -> None:
     assert len(lines) >= 4
     assert "Canary" not in stream.getvalue() and "1931" not in stream.getvalue()
     assert all({"code", "level", "timestamp"} <= set(line) for line in lines)
+
+
+def test_a_plain_server_has_no_cases_and_says_so(town: Town) -> None:
+    for path in ("/cases", "/cases/x", "/directory/people"):
+        answer = town.manager.get(path)
+        assert (answer.status_code, answer.content_type) == (404, "application/problem+json"), path
+        assert "runs no cases" in answer.get_data(as_text=True)
