@@ -14,7 +14,7 @@ from fhircase.flows import kinds
 from fhircase.flows.draft import Draft
 from fhircase.flows.hub import Hub
 from fhircase.plans import membership
-from fhircase.plans.change import Ref, Resource, Write
+from fhircase.plans.change import WHOLE, Ref, Resource, Write
 from fhircase.plans.partner import HUB
 from fhircase.ports import Stored, Tx
 
@@ -50,17 +50,20 @@ def team(hub: Hub, tx: Tx, drafts: Sequence[Draft], now: int) -> list[Draft]:
 
 def goals(hub: Hub, tx: Tx, drafts: Sequence[Draft], now: int) -> list[Draft]:
     """The drafts, with the goals that their observations measure: achievement (``case.goals``) and outcomes follow, the lifecycle is
-    a person's. An achievement that the same change says, or that no measurement can say (not attainable), stays."""
+    a person's. An achievement that the same change says, that no measurement can say (not attainable) or that a review holds
+    (DECISIONS 11), stays."""
     made = list(drafts)
     for case in dict.fromkeys(d.case for d in drafts if d.case and d.body is not None and d.write.type in ("Goal", "Observation")):
+        tx.plans.lock(f"case|{case}")  # two observations at once measure the goal one after the other
         observed = [d for d in drafts if d.case == case and d.body is not None and kinds.of(d.body) == "assessments"]
         fresh = {str(d.write.ref): _doc(hub, "assessment", d.write.ref, d.body or {}) for d in observed}
         at_hand = {d.write.ref: d for d in drafts if d.case == case and d.write.type == "Goal"}
         held = {s.ref: s for s in tx.plans.of_case(case, ["Goal"]) if not s.deleted} if fresh else {}
+        in_question = tx.reviews.holds(held) if held else {}
         for ref in dict.fromkeys((*held, *at_hand)):
             draft = at_hand.get(ref)
             body = draft.body if draft is not None else held[ref].body
-            if body is None or not _measured(body):
+            if body is None or not _measured(body) or {WHOLE, "achievementStatus"} & in_question.get(ref, frozenset()):
                 continue
             made_of = _achieved(hub, tx, ref, body, draft, fresh, case, now)
             if made_of is None:

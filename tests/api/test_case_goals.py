@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from fhircase.plans.change import Ref, Review
 from tests.api.case_scene import GOAL, Scene
 from tests.api.conftest import body
 
@@ -61,4 +62,17 @@ def test_a_partners_observation_moves_the_goal_too(scene: Scene) -> None:
         "valueQuantity": {"value": 16.5, "unit": "m", "system": "http://unitsofmeasure.org", "code": "m"},
     })  # fmt: skip
     assert made.status_code == 201, made.data
+    assert scene.entry("goals", goal)["achievement"] == "achieved"
+
+
+def test_an_achievement_that_a_review_holds_stays_until_it_is_settled(scene: Scene) -> None:
+    walked(scene, 20, "2026-11-18")
+    goal = scene.add("goals", MEASURED)
+    with scene.town.hub.store.write() as tx:
+        review = Review("conflict", "held", "two sides changed it", subject=Ref("Goal", goal), holds="achievementStatus")
+        tx.reviews.open(review, id="00000000-0000-4000-8000-00000000aaaa", at=scene.town.hub.now())
+    walked(scene, 60, "2026-11-20")
+    assert scene.entry("goals", goal)["achievement"] == "in-progress"
+    assert scene.manager.post("/reviews/00000000-0000-4000-8000-00000000aaaa/settle", {"take": "done", "note": "x"}).status_code == 200
+    walked(scene, 61, "2026-11-21")
     assert scene.entry("goals", goal)["achievement"] == "achieved"

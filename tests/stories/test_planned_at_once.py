@@ -83,3 +83,29 @@ def test_a_client_gets_one_case_however_many_open_it(hub: Any) -> None:
     with ThreadPoolExecutor(4) as pool:
         assert sorted(pool.map(open_one, range(4))) == [False, False, False, True]
     assert len(case_list.index(hub, viewer(hub))[0]) == 1
+
+
+def test_observations_that_arrive_at_once_all_measure_the_goal_and_none_is_refused(hub: Any) -> None:
+    case, view = open_case.open_case(hub, KIM, viewer(hub), {
+        "client": {"names": [{"family": "Nowak"}]},
+        "goals": [{"title": "Walk", "lifecycle": "active", "measure_code": "41950-7", "target_value": 50, "target_unit": "feet"}],
+    })  # fmt: skip
+    client, plan = view.doc["client"]["id"], view.doc["plan"]["id"]
+
+    def observe(number: int) -> None:
+        """As a partner's write comes: without the case view's own lock on the case."""
+        body = {
+            "resourceType": "Observation", "id": f"seen-{number}", "status": "final", "subject": {"reference": f"Patient/{client}"},
+            "code": {"coding": [{"system": "http://loinc.org", "code": "41950-7"}]}, "effectiveDateTime": f"2026-11-{10 + number}",
+            "valueQuantity": {"value": 20 + 5 * number, "unit": "feet"}, "basedOn": [{"reference": f"CarePlan/{plan}"}],
+        }  # fmt: skip
+        write = Write("Observation", f"seen-{number}", body, expect=0)
+        change = commit.check(Change((write,), Agent(HUB, admin=True), Source("fhir"), "test"))
+        with hub.store.write() as tx:
+            commit.commit(hub, tx, change)
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(observe, range(7)))
+    (goal,) = cases.read(hub, viewer(hub), case).doc["goals"]
+    assert len(set(goal["outcomes"])) >= 2 and "Observation/seen-6" in goal["outcomes"]
+    assert goal["achievement"] in ("achieved", "sustaining")
