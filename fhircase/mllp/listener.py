@@ -136,8 +136,8 @@ class Listener:
     def _admit(self, accepted: socket.socket, address: str, port: int) -> None:
         partner = self._peers.partner(address)
         if partner is None:
-            accepted.close()
             self._watch(address, "refused", 0)
+            accepted.close()
             return
         connection = _Connection(self, accepted, Peer(address, port, partner))
         with self._lock:
@@ -146,8 +146,8 @@ class Listener:
             if not full:
                 self._open[id(connection)] = connection
         if full:
-            accepted.close()
             self._watch(address, "busy", 0)
+            accepted.close()
             return
         connection.thread.start()
 
