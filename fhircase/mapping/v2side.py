@@ -130,9 +130,9 @@ class Spot:
 
 
 @lru_cache(maxsize=64)
-def _special(delimiters: Delimiters) -> Callable[[str], object]:
-    """Finds what makes a field more than one plain text."""
-    marks = delimiters.component + delimiters.repetition + delimiters.escape + delimiters.sub + '"'
+def _knotty(delimiters: Delimiters) -> Callable[[str], object]:
+    """Finds what makes a field more than one row of plain components."""
+    marks = delimiters.repetition + delimiters.escape + delimiters.sub + '"'
     return re.compile(f"[{re.escape(marks)}]").search
 
 
@@ -140,7 +140,7 @@ class Run:
     """One reading of one message."""
 
     __slots__ = (
-        "message", "zone", "authorities", "problems", "log", "special", "field", "component", "repetition", "escape", "sub",
+        "message", "zone", "authorities", "problems", "log", "knotty", "field", "component", "repetition", "escape", "sub",
         "_told", "_segments", "_moments",
     )  # fmt: skip
 
@@ -154,7 +154,7 @@ class Run:
         self._segments: dict[str, list[Seg]] = {}
         self._moments: dict[str, Moment | None] = {}
         delimiters = message.delimiters
-        self.special = _special(delimiters)
+        self.knotty = _knotty(delimiters)
         self.field, self.component, self.repetition = delimiters.field, delimiters.component, delimiters.repetition
         # NUL stands in no message: it divides nothing where the sender declared none.
         self.escape, self.sub = delimiters.escape or "\0", delimiters.sub or "\0"
@@ -606,7 +606,7 @@ class V2Scope:
 
     def __init__(self, lines: Iterable[Line]) -> None:
         within: list[tuple[int, str, str, dict[str, str] | None, Reader, bool]] = []
-        fields: dict[str, list[tuple[int, str, str, dict[str, str] | None, Reader, bool]]] = {}
+        fields: dict[str, list[tuple[int, str, str, dict[str, str] | None, Reader, str, int]]] = {}
         others: list[tuple[str, Reader]] = []
         for line in lines:
             source = line.sources[0] if len(line.sources) == 1 else None
@@ -626,9 +626,9 @@ class V2Scope:
             elif source.datatype:
                 within.append(((source.component or 1) - 1, line.name, _part(source), rows, read, plain and source.sub < 2))
             else:
-                simple = plain and source.component < 2 and source.sub < 2
+                quick = "text" if plain and source.sub < 2 else line.as_[0] if timed and rows is None and source.sub < 2 else ""
                 fields.setdefault(source.segment, []).append(
-                    (source.field, line.name, f"-{source.field}{_part(source)}", rows, read, simple)
+                    (source.field, line.name, f"-{source.field}{_part(source)}", rows, read, quick, (source.component or 1) - 1)
                 )
         self._within = tuple(sorted(within, key=lambda one: one[0]))
         self._fields = tuple((name, tuple(sorted(found, key=lambda one: one[0]))) for name, found in fields.items())
@@ -637,7 +637,7 @@ class V2Scope:
 
     def read(self, run: Run, segment: Seg | None, rep: Rep | None, of: Source | None, above: Spot | None) -> Doc:
         doc: Doc = {}
-        log = run.log
+        log, knotty, divider = run.log, run.knotty, run.component or "\0"
         if rep is not None and self._within:
             parts, subs, slow = rep.parts, rep.sub, rep.slow is not None
             size = len(parts)
@@ -665,19 +665,29 @@ class V2Scope:
                 at, several = found[0], len(found) > 1
             said = at.fields
             size = len(said)
-            for field, name, part, rows, read, simple in lines:
+            for field, name, part, rows, read, quick, component in lines:
                 if field >= size and not several:
                     break
                 text = said[field] if field < size else ""
                 if not text and not several:
                     continue
-                if simple and text and not run.special(text) and (rows is None or text in rows) and not text.isspace():
-                    log.append((above, name, at, part, None))
-                    doc[name] = text if rows is None else rows[text]
-                else:
-                    value = read(run, segment, rep, of, above, name)
-                    if value is not ABSENT:
-                        doc[name] = value
+                if quick and text and not knotty(text):
+                    if divider in text:
+                        pieces = text.split(divider)
+                        text = pieces[component] if component < len(pieces) else ""
+                    elif component:
+                        text = ""
+                    if text and not text.isspace():
+                        word = (_plain(text) or "") if quick != "text" else text if rows is None else rows.get(text)
+                        if word and (quick != "date" or len(word) == 10):
+                            log.append((above, name, at, part, None))
+                            doc[name] = word
+                            continue
+                    elif not text and not several:
+                        continue
+                value = read(run, segment, rep, of, above, name)
+                if value is not ABSENT:
+                    doc[name] = value
         for name, read in self._others:
             value = read(run, segment, rep, of, above, name)
             if value is not ABSENT:
