@@ -8,7 +8,7 @@ from datetime import date
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from fhircase.case import attention, order, summary
+from fhircase.case import attention, models, order, summary
 from fhircase.errors import Refused
 from fhircase.fhir import times
 from fhircase.flows.hub import Hub
@@ -40,12 +40,17 @@ def with_decisions(doc: Doc) -> Doc:
 
 
 def arranged(hub: Hub, tx: Tx, doc: Doc) -> Doc:
-    """The case document in the order of its model, with the people of its team (``people``) and with what deserves a look today
-    (``attention``). Both are computed, never stored."""
+    """The case document in the order of its model, with what its models and kinds ask for (``asked``), the people of its team
+    (``people``) and what deserves a look today (``attention``). All three are computed, never stored."""
     staff = people(hub, tx, doc)
     known = {one["person"]: one["qualifications"] for one in staff}
     points = attention.points(with_decisions(doc), today(hub), qualifications=known, own=_own(tx), overrides=hub.maps.models)
     made = order.arranged(doc, hub.maps.models)
+    asked = models.effective(doc.get("episode", {}), hub.maps.models)
+    made["asked"] = {
+        "models": list(asked.models), "kinds": list(asked.kinds), "contact_days": asked.contact_days, "review_days": asked.review_days,
+        "performed_by": asked.performed_by, "domains": list(asked.domains), "outcomes": list(asked.outcomes),
+    }  # fmt: skip
     made["people"] = staff
     made["attention"] = [
         {"rule": point.rule, "severity": point.severity, "about": point.about, "what": point.what, "hint": point.hint} for point in points

@@ -234,7 +234,7 @@ def schemas(hub: Hub) -> dict[str, Any]:
     for name, kind in kinds.items():
         held[name] = {"type": "array", "items": reference(kind)} if name in KINDS else reference(kind)
         patched[name] = _entries_patch(kind) if name in KINDS else reference(kind, "Patch")
-    made["Case"] = {"type": "object", "properties": {"id": {"type": "string"}, **held}, "description": "One case, whole"}
+    made["Case"] = {"type": "object", "properties": {"id": {"type": "string"}, **held, **COMPUTED}, "description": "One case, whole"}
     told = "Merge patch (RFC 7396) of parts of a case. A list is patched by the ids of its entries; #name makes a new one"
     made["CasePatch"] = {"type": "object", "properties": patched, "additionalProperties": False, "description": told}
     return made
@@ -265,6 +265,35 @@ def _one_of(kinds: Mapping[str, Kind], of: str) -> dict[str, Any]:
 def reference(kind: Kind, of: str = "") -> dict[str, str]:
     """To the schema of an entry in ``/openapi.json``, or (``Patch``) of a merge patch of one."""
     return {"$ref": f"#/components/schemas/{title(kind.mapping)}{of}"}
+
+
+def _told(description: str, **properties: Any) -> Doc:
+    return {"type": "object", "readOnly": True, "description": description, "properties": properties}
+
+
+_TEXT = {"type": "string"}
+_TEXTS = {"type": "array", "items": _TEXT}
+
+COMPUTED: Mapping[str, Any] = {
+    "asked": _told(
+        "what the models and kinds of the case ask for", models=_TEXTS, kinds=_TEXTS, contact_days={"type": "integer"},
+        review_days={"type": "integer"}, performed_by=_TEXT, domains=_TEXTS, outcomes=_TEXTS,
+    ),
+    "people": {
+        "type": "array",
+        "items": _told(
+            "a professional of the team", person=_TEXT, name=_TEXT, qualifications={"type": "array"}, roles={"type": "array"}
+        ),
+    },
+    "attention": {
+        "type": "array",
+        "items": _told(
+            "what deserves a look today; closes by itself", rule=_TEXT, severity={"enum": ["high", "medium", "low"]}, about=_TEXT,
+            what=_TEXT, hint=_TEXT,
+        ),
+    },
+}
+"""What a case shows beside its parts: computed when it is read, never stored."""
 
 
 def title(mapping: str) -> str:

@@ -13,7 +13,7 @@ from fhircase.flows import cases, commit, documents, kinds
 from fhircase.flows.drafting import cases_seen
 from fhircase.flows.hub import Hub
 from fhircase.intake import identities
-from fhircase.mapping import schema
+from fhircase.mapping import OPENED, schema
 from fhircase.plans import opening
 from fhircase.plans.change import Agent, Change, Ref, Source, Write
 from fhircase.plans.handover import Receiver
@@ -38,6 +38,7 @@ def shape(hub: Hub) -> schema.Shape:
             "title": {"type": "string", "pattern": r"\S", "description": "title of the plan"},
             "manager": {"type": "string", "pattern": r"^(Practitioner|PractitionerRole)/[A-Za-z0-9\-.]{1,64}$"},
             "opened": schema.of(hub.maps.mapping("episode")).schema["properties"]["opened"],
+            "propose": {"type": "boolean", "description": "true: the goals and services of the template for this kind are proposed"},
             "another": {"type": "boolean", "description": "true: open it although the client has an open case"},
         },
         ("client",),
@@ -72,6 +73,7 @@ def open_case(
     problems = list(shape(hub).problems(own))
     wishes, wrong_parts = cases.wishes_of(parts, opening=True)
     problems += wrong_parts
+    wishes += _proposed(hub, own)
     client = doc.get("client")
     if isinstance(client, dict):
         problems += schema.of(hub.maps.mapping("client"), ("id",)).problems(client, at="/client")
@@ -108,6 +110,19 @@ def open_case(
             if not left:
                 raise
     raise AssertionError("unreachable")
+
+
+def _proposed(hub: Hub, own: dict[str, Any]) -> list[cases.Wish]:
+    """What the template for this kind of case proposes, where that is asked for; a person activates it (DECISIONS 9)."""
+    if own.get("propose") is not True:
+        return []
+    template = hub.maps.templates(str(own.get("kind", opening.KIND)), OPENED)
+    offered = (("goals", template.goals), ("services", template.services))
+    return [
+        cases.Wish(what, f"#{what} of {template.name} {n}", dict(doc), new=True, at=f"/{what}/{template.name}/{n}")
+        for what, docs in offered
+        for n, doc in enumerate(docs)
+    ]
 
 
 def _as_held(case: str, client: str, writes: Sequence[Write]) -> cases.Held:

@@ -9,7 +9,7 @@ maps.mapping("adt").read(message).doc        # HL7 v2 → case
 
 from fhircase.mapping.codes import Codes
 from fhircase.mapping.mapping import In, Mapping, Out, Place
-from fhircase.mapping.mappings import Mappings, Template, check, show, try_
+from fhircase.mapping.mappings import OPENED, Mappings, Template, check, show, try_
 from fhircase.mapping.mistakes import MappingErrors, Mistake
 
-__all__ = ["Codes", "In", "Mapping", "MappingErrors", "Mappings", "Mistake", "Out", "Place", "Template", "check", "show", "try_"]
+__all__ = ["OPENED", "Codes", "In", "Mapping", "MappingErrors", "Mappings", "Mistake", "Out", "Place", "Template", "check", "show", "try_"]

@@ -26,6 +26,9 @@ from fhircase.mapping.mapping import Lines, Mapping
 from fhircase.mapping.mistakes import MappingErrors, Mistake, likely
 from fhircase.mapping.yamltext import Node, read
 
+OPENED = "opened"
+"""The route of a template for a case that is opened by hand."""
+
 _TEMPLATE_KEYS = ("template", "about", "kind", "routes", "goals", "services")
 
 
@@ -479,7 +482,7 @@ def _read_templates(folder: Any, base: _Site, mistakes: list[Mistake]) -> dict[t
             (about.text or "") if about is not None else "",
         )
         for route in wanted:
-            if routes and route not in routes and route != "unknown" and named is not None:
+            if routes and route not in routes and route not in ("unknown", OPENED) and named is not None:
                 mistakes.append(named.mistake(f"'{route}' is not a route of codes/discharge-route.json{likely(route, routes)}"))
             if (kind.text, route) in made:
                 mistakes.append(node.mistake(f"kind '{kind.text}' and route '{route}' have a template already"))

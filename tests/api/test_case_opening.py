@@ -105,3 +105,22 @@ def test_entries_are_patched_and_added_together_by_their_ids(scene: Scene) -> No
     wrong = scene.patch("", {"goals": {goal: None}, "needs": {"#a": {"kind": "barriere"}}})
     assert (wrong.status_code, [e["path"] for e in body(wrong)["errors"]]) == (422, [f"/goals/{goal}"])
     assert scene.entry("goals", goal) == changed
+
+
+@pytest.mark.parametrize("kind", ["social", "mental-health", "substance-use", "disability", "legal", "youth", "re-entry"])
+def test_a_kind_of_case_asks_for_its_domains_and_outcomes_and_proposes_its_template_when_asked(scene: Scene, kind: str) -> None:
+    asked = {"client": {"names": [{"family": kind}]}, "kind": kind}
+    plain = body(scene.manager.post("/cases", asked))
+    assert (plain["goals"], plain["services"], plain["asked"]["kinds"]) == ([], [], [kind])
+    assert plain["asked"]["domains"] and plain["asked"]["outcomes"] and kind in plain["plan"]["kinds"]
+    case = body(scene.manager.post("/cases", {**asked, "another": True, "client": f"Patient/{plain['client']['id']}", "propose": True}))
+    assert case["goals"] and {goal["lifecycle"] for goal in case["goals"]} == {"proposed"}
+    assert case["services"] and {service["intent"] for service in case["services"]} == {"proposal"}
+    ids = [service["id"] for service in case["services"]]
+    activated = scene.manager.post(f"/cases/{case['id']}/activate", {"services": ids, "goals": [goal["id"] for goal in case["goals"]]})
+    assert activated.status_code == 200, activated.data
+
+
+def test_a_kind_without_a_template_for_opening_proposes_nothing(scene: Scene) -> None:
+    case = body(scene.manager.post("/cases", {"client": {"names": [{"family": "Plain"}]}, "kind": "medical", "propose": True}))
+    assert (case["goals"], case["services"]) == ([], [])
