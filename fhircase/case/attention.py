@@ -347,13 +347,23 @@ def _strengths(look: Look) -> Found:
 
 
 def _solutions(look: Look) -> Found:
-    if look.asked.client_solutions_first and not any(client_named(look.doc, one) for one in entries(look.doc, "services")):
+    if look.asked.client_solutions_first and not named_by_client(look.doc):
         yield case_ref(look.doc), "strengths-based, and no service was named by the client", "ask what the client thinks would help"
 
 
-def client_named(doc: Doc, service: Doc) -> bool:
-    """A solution that the client named and that still stands."""
-    return runs(service) and is_client(doc, service.get("ordered_by"))
+def named_by_client(doc: Doc) -> frozenset[str]:
+    """The services that the client named and that still stand: asked for by the client in the order itself, or in a task about it."""
+    asked = {
+        ref
+        for name in ("loops", "tasks")
+        for one in entries(doc, name)
+        if is_client(doc, one.get("requester")) and one.get("state") not in ("cancelled", "rejected", "failed")
+        for ref in words(one.get("focus"))
+    }
+    standing = [one for one in entries(doc, "services") if runs(one)]
+    return frozenset(
+        ref for one in standing if (ref := refer("services", one)) in asked or is_client(doc, one.get("ordered_by"))
+    )
 
 
 RULES: tuple[Rule, ...] = (

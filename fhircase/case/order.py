@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fhircase.case.attention import client_named
-from fhircase.case.document import Doc, part
+from fhircase.case.attention import named_by_client
+from fhircase.case.document import Doc, part, refer
 from fhircase.case.models import Effective, effective
 
 TOP = ("flags", "crisis_plans")
@@ -38,5 +38,6 @@ def arranged(doc: Doc, overrides: Mapping[str, Any] | None = None) -> dict[str, 
     lists = [name for name in placed if isinstance(doc.get(name), list)]
     made = {name: doc[name] for name in [*singles, *lists, *(n for n in doc if n not in placed and n not in singles)]}
     if asked.client_solutions_first and "services" in lists:
-        made["services"] = sorted(doc["services"], key=lambda one: not (isinstance(one, Mapping) and client_named(doc, one)))
+        theirs = named_by_client(doc)
+        made["services"] = sorted(doc["services"], key=lambda one: not (isinstance(one, Mapping) and refer("services", one) in theirs))
     return made

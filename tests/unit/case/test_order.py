@@ -68,3 +68,11 @@ def test_a_sites_own_interval_makes_a_case_intensive() -> None:
     overrides = {"models": {"brokerage": {"contact_days": 3}}}
     asked = effective({"kinds": ["brokerage"]}, overrides)
     assert order.sections(asked).index("appointments") < order.sections(asked).index("services")
+
+
+def test_what_the_client_asked_for_in_a_task_is_their_solution_too_until_the_task_is_called_off() -> None:
+    asked = {"id": "t", "state": "requested", "requester": CLIENT, "focus": "ServiceRequest/s-3"}
+    doc = changed("episode", kinds=["strengths-based"]) | PARTS
+    off, of_others = asked | {"state": "cancelled"}, asked | {"requester": "Practitioner/p"}
+    for loop, first in ((asked, ["s-2", "s-3"]), (off, ["s-2", "s-1"]), (of_others, ["s-2", "s-1"])):
+        assert [one["id"] for one in order.arranged(doc | {"loops": [loop]})["services"]][:2] == first
