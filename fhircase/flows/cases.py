@@ -298,10 +298,18 @@ def write(
 
 
 def names_of(hub: Hub, wishes: Iterable[Wish]) -> dict[str, Ref]:
-    """The ids that new entries shall have, by the name that they go by in the document (or by the id that they were given)."""
-    return {
-        wish.id: Ref(KINDS[wish.what].type, hub.ids.new() if wish.id.startswith("#") else wish.id) for wish in wishes if wish.new
-    }
+    """The ids that new entries shall have, by the name that they go by in the document (or by the id that they were given). Raises
+    Invalid when two go by one name: one of them would take the other's place."""
+    made: dict[str, Ref] = {}
+    twice: list[Problem] = []
+    for wish in wishes:
+        if wish.new and wish.id in made:
+            twice.append(Problem("another entry of this document goes by this name", wish.at, "give each a name of its own"))
+        elif wish.new:
+            made[wish.id] = Ref(KINDS[wish.what].type, hub.ids.new() if wish.id.startswith("#") else wish.id)
+    if twice:
+        raise Invalid(twice)
+    return made
 
 
 def fulfilled(

@@ -100,14 +100,28 @@ def _for(tx: Tx, body: Resource, wrong: cases.Held, right: cases.Held, kind: kin
             named[path] = Ref(literal.type, literal.id)
     held = tx.plans.get_many(set(named.values())) if named else {}
     gone = {ref for ref, one in held.items() if one.client not in (None, right.client) or (one.case not in (None, right.id))}
-    made = _without({name: value for name, value in body.items() if name not in ("id", "meta")}, {str(ref) for ref in gone})
+    # The narrative is left behind too: it may say the other client's name, and can be made again.
+    made = _without({name: value for name, value in body.items() if name not in ("id", "meta", "text")}, {str(ref) for ref in gone})
     if moving:
-        patient = f"Patient/{right.client}"
-        made = refs.rewrite(made, lambda text: patient if text == f"Patient/{wrong.client}" else text)
+        made = _readdressed(made, f"Patient/{wrong.client}", f"Patient/{right.client}")
+    labels = body.get("meta", {}).get("security")
+    if labels:
+        made["meta"] = {"security": labels}
     if kind.system:
         others = [one for one in made.get("identifier", ()) if one.get("system") != kind.system]
         made["identifier"] = [{"system": kind.system, "value": new.id}, *others]
     return made, tuple(path for path, ref in named.items() if ref in gone)
+
+
+def _readdressed(item: Any, old: str, new: str) -> Any:
+    """``item`` with each Reference to one client as a bare one to the other: display and identifier would name the wrong one."""
+    if isinstance(item, list):
+        return [_readdressed(value, old, new) for value in item]
+    if not isinstance(item, dict):
+        return item
+    if isinstance(item.get("reference"), str) and item["reference"].partition("/_history/")[0] == old:
+        return {"reference": new}
+    return {name: _readdressed(value, old, new) for name, value in item.items()}
 
 
 def _without(item: Any, gone: Collection[str]) -> Any:

@@ -124,3 +124,14 @@ def test_a_kind_of_case_asks_for_its_domains_and_outcomes_and_proposes_its_templ
 def test_a_kind_without_a_template_for_opening_proposes_nothing(scene: Scene) -> None:
     case = body(scene.manager.post("/cases", {"client": {"names": [{"family": "Plain"}]}, "kind": "medical", "propose": True}))
     assert (case["goals"], case["services"]) == ([], [])
+
+
+def test_two_entries_of_one_name_are_refused_and_neither_takes_the_others_place(scene: Scene) -> None:
+    asked = {
+        "client": {"names": [{"family": "Twice"}]}, "needs": [{"id": "#a", "kind": "barrier", "text": "Stairs"}],
+        "goals": [{"id": "#a", "title": "Down the stairs", "lifecycle": "active"}],
+    }  # fmt: skip
+    answer = scene.manager.post("/cases", asked)
+    assert (answer.status_code, [e["path"] for e in body(answer)["errors"]]) == (422, ["/needs/0"])
+    answer = scene.patch("", {"needs": {"#a": asked["needs"][0]}, "goals": {"#a": asked["goals"][0]}})
+    assert (answer.status_code, [e["path"] for e in body(answer)["errors"]]) == (422, ["/needs/#a"])

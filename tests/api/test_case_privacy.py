@@ -95,6 +95,24 @@ def test_an_entry_moves_only_with_a_reason_to_another_case_and_by_people_of_the_
     assert scene.entry("goals", goal)["lifecycle"] == "active"
 
 
+def test_a_moved_fact_brings_no_word_of_the_other_client_and_keeps_its_labels(scene: Scene) -> None:
+    other = another_case(scene)
+    goal = scene.add("goals", GOAL)
+    stored = scene.fhir(f"Goal/{goal}")
+    named = {"reference": f"Patient/{scene.client}", "display": "Ruth Okafor", "identifier": {"system": "urn:oid:1.2.3", "value": "MRN-7"}}
+    told = stored | {
+        "subject": named, "expressedBy": named, "text": {"status": "generated", "div": '<div xmlns="http://www.w3.org/1999/xhtml">Okafor</div>'},
+        "meta": {"security": [RESTRICTED]},
+    }  # fmt: skip
+    assert scene.manager.put(f"/fhir/Goal/{goal}", told).status_code == 200
+    answer = scene.manager.post(f"{scene.path}/goals/{goal}/move", {"to": other.path.rpartition("/")[2], "because": "mixed up"})
+    assert answer.status_code == 200, answer.data
+    moved = scene.manager.get(f"/fhir/Goal/{body(answer)['moved']['id']}").get_data(as_text=True)
+    for word in ("Okafor", "MRN-7", scene.client):
+        assert word not in moved
+    assert labels(scene, f"Goal/{body(answer)['moved']['id']}") == [RESTRICTED]
+
+
 # ------------------------------------------------------------------------------------------------ scopes and the audit trail
 
 
