@@ -36,7 +36,7 @@ def timeline(hub: Hub, viewer: Viewer, case: str, *, count: int = 50, cursor: st
             changes = [change for change in made_of if change]
             if not changes:
                 continue
-            if len(made) == count:
+            if len(made) >= count and stored.seq != last:  # a commit by rule stands beside the one that it follows
                 return made, str(last), held.client
             made.append(_entry(tx, stored, body, changes))
             last = stored.seq

@@ -76,3 +76,18 @@ def test_an_achievement_that_a_review_holds_stays_until_it_is_settled(scene: Sce
     assert scene.manager.post("/reviews/00000000-0000-4000-8000-00000000aaaa/settle", {"take": "done", "note": "x"}).status_code == 200
     walked(scene, 61, "2026-11-21")
     assert scene.entry("goals", goal)["achievement"] == "achieved"
+
+
+def test_pages_of_the_timeline_skip_nothing_where_a_rule_followed_in_the_same_commit(scene: Scene) -> None:
+    walked(scene, 20, "2026-11-18")
+    scene.add("goals", MEASURED)
+    walked(scene, 35, "2026-11-19")
+    whole = body(scene.manager.get(f"{scene.path}/timeline"))["items"]
+    paged: list[dict[str, Any]] = []
+    following: str | None = ""
+    while following is not None:
+        page = body(scene.manager.get(f"{scene.path}/timeline?count=1" + (f"&next={following}" if following else "")))
+        paged += page["items"]
+        following = page["next"]
+    assert [one["did"] for one in paged] == [one["did"] for one in whole]
+    assert any(one["did"].startswith("achievement: ") for one in whole)
