@@ -16,7 +16,7 @@ def taking_turns(inner: Wsgi, *, patience: float = PATIENCE_S) -> Wsgi:
     """``inner`` with one read of ``/fhir`` at a time, for a store that computes in this process (SQLite).
 
     Only one thread of Python computes anyway, and SQLite lets go of it at each row: threads that read at the same time hand it
-    to and fro, which costs a third of the rate (tests/bench/test_polls.py)."""
+    to and fro, which costs a fifth of the rate (tests/bench/test_polls.py)."""
     turn = threading.Lock()
 
     def wsgi(environ: Any, start: Any) -> Iterable[bytes]:
